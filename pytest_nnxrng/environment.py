@@ -1,0 +1,63 @@
+"""What decides numbers, read from the running JAX. A proof is only as sound as this list."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+
+# Flags of jax.config that were seen to move random bits or results.
+FLAGS = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_accurate_erf_inv",
+    "jax_high_dynamic_range_gumbel",
+    "jax_numpy_dtype_promotion",
+)
+# Instruction sets between which results were seen to differ.
+_FEATURES = ("fma", "avx2", "avx512f", "avx512_fp16", "amx_bf16")
+_NEUTRAL_XLA_FLAGS = ("dump", "host_platform_device_count", "persistent_cache")
+
+
+def read(device: jax.Device) -> dict[str, Any]:
+    """The environment that decides the numbers computed on ``device``: JSON scalars by name."""
+    found: dict[str, Any] = {
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "flax": flax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind if device.platform != "cpu" else _cpu(),
+        "device_count": len(jax.devices(device.platform)),
+    }
+    for flag in FLAGS:
+        value = getattr(jax.config, flag, None)
+        if value is not None:
+            found[flag] = value if isinstance(value, bool | int | float) else str(value)
+    flags = sorted(
+        flag
+        for flag in os.environ.get("XLA_FLAGS", "").split()
+        if not any(neutral in flag for neutral in _NEUTRAL_XLA_FLAGS)
+    )
+    if flags:
+        found["xla_flags"] = " ".join(flags)
+    return found
+
+
+@functools.cache
+def _cpu() -> str:
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        flags = set()
+    return " ".join([platform.machine(), *(name for name in _FEATURES if name in flags)])

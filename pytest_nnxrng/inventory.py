@@ -1,0 +1,169 @@
+"""The goldens on disk: whose they are, which of them no check asked for, deleting one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_nnxrng.naming import test_files
+from pytest_nnxrng.outcomes import Outcomes
+from pytest_nnxrng.policy import Collected, File, Use, use
+
+_OWNER = '"owner": '
+_HEAD = 16_384  # bytes; the owner stands first in a manifest
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose golden it is: a check of a test. ``parameters`` is the text in the id's brackets."""
+
+    cls: str
+    function: str
+    parameters: str | None
+    check: str
+    kind: str  # "value" (check) or "init" (check_init)
+
+
+def parse_owner(row: object) -> Owner:
+    """Read the manifest's ``owner``.
+
+    Raises:
+      ValueError: naming the field that is missing or of another type.
+    """
+    if not isinstance(row, dict):
+        raise ValueError('"owner" is not an object')
+    for name in ("class", "function", "check", "kind"):
+        if not isinstance(row.get(name), str):
+            raise ValueError(f'"owner.{name}" is missing or not text')
+    parameters = row.get("parameters")
+    if parameters is not None and not isinstance(parameters, str):
+        raise ValueError('"owner.parameters" is not text')
+    return Owner(row["class"], row["function"], parameters, row["check"], row["kind"])
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Who owns the golden at ``path``, or None when that cannot be told.
+
+    Only the head of the manifest is read: a folder may hold thousands.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "ignore")
+        found, _ = json.JSONDecoder().raw_decode(head, head.index(_OWNER) + len(_OWNER))
+        return parse_owner(found)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def folders(beside: Iterable[Path], name: str) -> Iterator[Path]:
+    """The folders of goldens that belong to test files in the directories ``beside``."""
+    for directory in beside:
+        with contextlib.suppress(OSError):
+            yield from sorted(entry for entry in (directory / name).iterdir() if entry.is_dir())
+
+
+def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
+    """Every directory at or below ``roots`` that has a folder called ``name``."""
+    for root in roots:
+        for directory, below, _ in os.walk(root):
+            if name in below:
+                yield Path(directory)
+            below[:] = sorted(d for d in below if not d.startswith(".") and d != name)
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The goldens in a folder, sorted."""
+    try:
+        return sorted(Path(e.path) for e in os.scandir(folder) if e.name.endswith(".json"))
+    except OSError:
+        return []
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The goldens that no check asked for, and the existing files that collected nothing."""
+
+    unused: tuple[Path, ...] = ()
+    gone: tuple[Path, ...] = ()
+    silent: tuple[Path, ...] = ()
+
+
+def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
+    """Sort the goldens in ``golden_folders`` by what this run knows of them."""
+    used = {rootdir / check.golden for check in outcomes.all()}
+    passed: dict[str, set[tuple[str, str, str | None]]] = {}
+    for file, cls, function, parameters in outcomes.passed:
+        passed.setdefault(file, set()).add((cls, function, parameters))
+    found: dict[Use, list[Path]] = {kind: [] for kind in Use}
+    silent: list[Path] = []
+    for folder in golden_folders:
+        left = [path for path in manifests(folder) if path not in used]
+        if not left:
+            continue
+        existing = [file for file in test_files(folder) if file.is_file()]
+        name = _relative(existing[0], rootdir) if existing else ""
+        collected = outcomes.collected.get(name)
+        if existing and collected is None:
+            silent.append(existing[0])
+            continue
+        whole = collected is None or collected[0]
+        heads = {head for cls, head, _ in passed.get(name, ())}
+        file = _file(existing, collected)
+        for path in left:
+            # Of a file that ran in part, only the goldens of what ran are worth opening.
+            if not whole and not any(head in path.name for head in heads):
+                continue
+            owner = read_owner(path)
+            key = None if owner is None else (owner.cls, owner.function, owner.parameters)
+            found[use(key, file, passed.get(name, ()))].append(path)
+    return Survey(tuple(found[Use.UNUSED]), tuple(found[Use.GONE]), tuple(silent))
+
+
+def _file(
+    existing: list[Path],
+    collected: tuple[bool, dict[tuple[str, str], set[str | None]]] | None,
+) -> File:
+    source = ""
+    if existing:
+        with contextlib.suppress(OSError):
+            source = existing[0].read_text(encoding="utf-8", errors="replace")
+    if collected is None:
+        return File(bool(existing), None, source)
+    whole, functions = collected
+    frozen = {key: frozenset(parameters) for key, parameters in functions.items()}
+    return File(bool(existing), Collected(whole, frozen), source)
+
+
+def _relative(path: Path, rootdir: Path) -> str:
+    return os.path.relpath(path, rootdir).replace(os.sep, "/")
+
+
+def delete(path: Path) -> None:
+    """Delete a golden: manifest first, so that no manifest ever names values that are gone."""
+    stem = path.name.removesuffix(".json")
+    path.unlink()
+    for values in values_files(path.parent, stem):
+        values.unlink(missing_ok=True)
+    remove_empty(path.parent)
+
+
+def values_files(directory: Path, stem: str) -> list[Path]:
+    """The values files of the golden ``stem``, superseded ones included."""
+    return [
+        Path(entry.path)
+        for entry in os.scandir(directory)
+        if entry.name.startswith(f"{stem}.")
+        and entry.name.endswith(".safetensors")
+        and len(entry.name) == len(stem) + len(".12345678.safetensors")
+    ]
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a folder of goldens, and the folder that holds it, if nothing is left in them."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+        directory.parent.rmdir()

@@ -1,0 +1,259 @@
+"""Any NNX value or pytree -> leaves. The one file that knows how NNX holds state.
+
+Values are walked one level at a time through JAX's pytree registry, in which NNX
+registers its own nodes. So nothing is split, merged or cloned (which reorders
+``nnx.Dict`` members), and what is read is what is there at this moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from pytest_nnxrng.golden import json_string
+from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, storage
+
+_PLAIN_KEY = re.compile(r"(?!__metadata__\Z)[A-Za-z_][A-Za-z0-9_]*\Z")
+_SCALARS: dict[type, tuple[str, str]] = {
+    bool: ("python bool", "bool"),
+    int: ("python int", "int64"),
+    float: ("python float", "float64"),
+    complex: ("python complex", "complex128"),
+}
+# The first is today's name; the second is the one of flax 0.11.
+_NODE: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
+_REF: tuple[type, ...] = tuple(t for t in [getattr(jax, "Ref", None)] if t is not None)
+# flax 0.11 has no nnx.data: there a Python scalar of a node is a static attribute.
+_SCALAR_ATTRIBUTES = hasattr(nnx, "data")
+
+
+class UnsupportedValue(TypeError):
+    """A value that cannot be kept in a golden; the message names the leaf."""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The leaves of a value, in the order of their paths.
+
+    ``aliases`` maps the path of a Variable or node that is met again to the path where
+    it was met first, as tied parameters are.
+    """
+
+    leaves: tuple[Leaf, ...]
+    aliases: dict[str, str]
+
+
+def is_node(value: object) -> bool:
+    """Whether ``value`` is an NNX graph node: a Module, Optimizer, Metric, Rngs, ..."""
+    return isinstance(value, _NODE)
+
+
+def path_string(path: tuple[Any, ...]) -> str:
+    """``('layers', 0, 'a.b')`` -> ``layers.0["a.b"]``: no two paths share a name."""
+    parts: list[str] = []
+    for key in path:
+        if isinstance(key, str):
+            parts.append(f".{key}" if _PLAIN_KEY.match(key) else f"[{json_string(key)}]")
+        elif isinstance(key, int) and not isinstance(key, bool):
+            parts.append(f".{key}")
+        else:
+            parts.append(f"[{type(key).__name__}:{json_string(repr(key))}]")
+    return "".join(parts).removeprefix(".")
+
+
+def flatten(value: Any, only: Any = None) -> Flat:
+    """Take the leaves of ``value``: any NNX graph node, State, array, scalar or pytree of these.
+
+    ``only`` is an ``nnx`` filter; leaves that it rejects are left out. Aliases are reported
+    for what is left.
+
+    Raises:
+      UnsupportedValue: for a tracer, a deleted buffer, or a type that no golden can hold.
+    """
+    keep = (lambda path, leaf: True) if only is None else nnx.filterlib.to_predicate(only)
+    walk = _Walk(keep)
+    walk.visit((), value)
+    return Flat(tuple(sorted(walk.leaves, key=lambda leaf: leaf.path)), walk.aliases)
+
+
+class _Walk:
+    def __init__(self, keep: Callable[[tuple[Any, ...], Any], bool]) -> None:
+        self.keep = keep
+        self.leaves: list[Leaf] = []
+        self.aliases: dict[str, str] = {}
+        # The objects themselves are kept, so that no id is reused during the walk.
+        self.seen: dict[int, tuple[str, Any]] = {}
+        self.open: set[int] = set()
+
+    def visit(self, path: tuple[Any, ...], value: Any) -> None:
+        if isinstance(value, nnx.Variable):
+            if self._is_new(path, value) and self.keep(path, value):
+                self._variable(path, value)
+        elif is_node(value):
+            if self._is_new(path, value):
+                self._children(path, value)
+        elif _is_leaf(value):
+            if self.keep(path, value):
+                self.leaves.append(_leaf(path, value))
+        else:
+            self._children(path, value)
+
+    def _is_new(self, path: tuple[Any, ...], value: Any) -> bool:
+        first, _ = self.seen.setdefault(id(value), (path_string(path), value))
+        if first == path_string(path):
+            return True
+        if self.keep(path, value):
+            self.aliases[path_string(path)] = first
+        return False
+
+    def _children(self, path: tuple[Any, ...], value: Any) -> None:
+        if id(value) in self.open:
+            raise UnsupportedValue(f"{_name(path)} contains itself")
+        self.open.add(id(value))
+        for key, child in _children(path, value):
+            self.visit((*path, key), child)
+        self.open.discard(id(value))
+
+    def _variable(self, path: tuple[Any, ...], variable: Any) -> None:
+        kind = {
+            "type": getattr(variable, "var_type", type(variable)).__name__,
+            "rng": isinstance(variable, nnx.RngState),
+            "sharding": _sharding(variable),
+        }
+        raw = variable.get_raw_value() if hasattr(variable, "get_raw_value") else variable.raw_value
+        if _is_leaf(raw):
+            self.leaves.append(_leaf(path, raw, **kind))
+            return
+        for key_path, leaf in jax.tree_util.tree_flatten_with_path(raw)[0]:
+            inner = (*path, *map(_key, key_path))
+            if not _is_leaf(leaf):
+                raise _unsupported(inner, leaf)
+            self.leaves.append(_leaf(inner, leaf, **kind))
+
+
+def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
+    try:
+        found = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)[0]
+    except (TypeError, ValueError) as error:
+        raise UnsupportedValue(f"{_name(path)} cannot be flattened: {error}") from error
+    if len(found) == 1 and not found[0][0]:
+        if not is_node(value):
+            raise _unsupported(path, value)
+        # A node of a class that opted out of being a pytree (nnx.Module with pytree=False).
+        for name, child in sorted(vars(value).items()):
+            if isinstance(child, nnx.Variable) or is_node(child) or _holds_variables(child):
+                yield name, child
+        return
+    for key_path, child in found:
+        static = not _SCALAR_ATTRIBUTES and is_node(value) and type(child) in _SCALARS
+        if not static:
+            yield _key(key_path[0]), child
+
+
+def _holds_variables(value: Any) -> bool:
+    def is_data(x: Any) -> bool:
+        return isinstance(x, nnx.Variable | jax.Array | np.ndarray) or is_node(x)
+
+    return any(map(is_data, jax.tree_util.tree_leaves(value, is_leaf=is_data)))
+
+
+def _key(key: Any) -> Any:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return getattr(key, attribute)
+    return str(key)
+
+
+def _is_leaf(value: Any) -> bool:
+    leaf_types = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+    return isinstance(value, leaf_types) or isinstance(value, _REF) or type(value) in _SCALARS
+
+
+def _leaf(
+    path: tuple[Any, ...],
+    value: Any,
+    *,
+    type: str = "",
+    rng: bool = False,
+    sharding: tuple[Any, ...] | None = None,
+) -> Leaf:
+    name = path_string(path)
+    if isinstance(value, _REF):
+        value = value[...]
+    if isinstance(value, jax.core.Tracer):
+        raise UnsupportedValue(
+            f"{_name(path)} is a tracer ({value.aval}): the check was called inside a JAX "
+            "transformation (jit, grad, vmap, ...). Return the value and check it outside."
+        )
+    if isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic):
+        return _scalar(path, value, type or "scalar", rng, sharding)
+    dtype, shape = _dtype(value), tuple(int(n) for n in value.shape)
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        try:
+            storage(dtype)
+        except UnsupportedDtype:
+            raise _unsupported(path, value) from None
+    read = _reader(path, value)
+    return Leaf(name, type or "array", shape, dtype, rng=rng, sharding=sharding, read=read)
+
+
+def _dtype(value: Any) -> str:
+    dtype = value.dtype
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype)
+
+
+def _scalar(path: Any, value: Any, type: str, rng: bool, sharding: Any) -> Leaf:
+    dtype, stored = _SCALARS[value.__class__]
+    try:
+        array = np.asarray(value, stored)
+    except OverflowError:
+        raise UnsupportedValue(
+            f"{_name(path)} is the Python int {value}, which does not fit in 64 bits"
+        ) from None
+    return Leaf(path_string(path), type, (), dtype, rng=rng, sharding=sharding, read=lambda: array)
+
+
+def _reader(path: tuple[Any, ...], value: Any) -> Callable[[], np.ndarray] | None:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return None
+    if isinstance(value, np.ndarray | np.generic):
+        # Its buffer can be written to after the check; a jax.Array's cannot.
+        copy = np.array(value, order="C", dtype=value.dtype.newbyteorder("="))
+        return lambda: copy
+    if value.is_deleted():
+        raise UnsupportedValue(
+            f"{_name(path)} has been deleted or donated to a jitted function; "
+            "check it before it is donated."
+        )
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return lambda: np.asarray(jax.random.key_data(value))
+    return lambda: np.ascontiguousarray(np.asarray(value)).reshape(value.shape)
+
+
+def _sharding(variable: Any) -> tuple[Any, ...] | None:
+    metadata = variable.get_metadata() if hasattr(variable, "get_metadata") else {}
+    for name in ("out_sharding", "sharding_names", "sharding"):
+        value = metadata.get(name)
+        if value is not None:
+            spec = getattr(value, "spec", value)
+            return tuple(spec) if isinstance(spec, tuple | list) else (str(spec),)
+    return None
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return path_string(path) or "the value"
+
+
+def _unsupported(path: tuple[Any, ...], value: Any) -> UnsupportedValue:
+    dtype = f" of dtype {value.dtype}" if isinstance(value, np.ndarray | np.generic) else ""
+    return UnsupportedValue(
+        f"{_name(path)} is a {type(value).__module__}.{type(value).__qualname__}{dtype}, which a "
+        "golden cannot hold. It holds arrays, Python numbers, and NNX nodes and pytrees of them; "
+        "leave this out with nnx_snapshot(only=...)."
+    )

@@ -1,0 +1,123 @@
+"""What happened in this run: plain data that travels from xdist's workers to the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a test, as the summary needs it.
+
+    ``status`` is a ``policy.Status`` value; ``golden`` the manifest's path relative to
+    rootdir; ``written`` tells that this run wrote it, ``failed`` that the check failed.
+    ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
+    """
+
+    test: str
+    golden: str
+    status: str
+    failed: bool
+    written: bool = False
+    leaves: int = 0
+    rounded: int = 0
+    headroom: float = 0.0
+    worst: str = ""
+    same_environment: bool = True
+    unread: int = 0
+    causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Check:
+        return cls(**{**row, "causes": tuple(row["causes"]), "notes": tuple(row["notes"])})
+
+
+@dataclass
+class Outcomes:
+    """All that is known of a run: checks by test, what passed, what was collected.
+
+    A test that is run again (rerunfailures, ``--dist each``) replaces its checks.
+    ``collected`` maps a test file to (whole, {(class, function): parameters}).
+    """
+
+    checks: dict[str, list[Check]] = field(default_factory=dict)
+    passed: set[tuple[str, str, str, str | None]] = field(default_factory=set)
+    troubles: list[str] = field(default_factory=list)
+    collected: dict[str, tuple[bool, dict[tuple[str, str], set[str | None]]]] = field(
+        default_factory=dict
+    )
+
+    def add(self, nodeid: str, row: Mapping[str, Any]) -> None:
+        """Add what a test's report carries; a later attempt takes the place of an earlier."""
+        file, cls, function, parameters = row["test"]
+        test = (file, cls, function, parameters)
+        self.checks[nodeid] = [Check.from_json(check) for check in row["checks"]]
+        if row["passed"]:
+            self.passed.add(test)
+        else:
+            self.passed.discard(test)
+
+    def all(self) -> list[Check]:
+        """Every check, in the order of the tests' reports."""
+        return [check for checks in self.checks.values() for check in checks]
+
+    def collect(self, rows: Iterable[tuple[str, bool, str, str, str | None]]) -> None:
+        """Add collected items: (file, whole, class, function, parameters)."""
+        for file, whole, cls, function, parameters in rows:
+            known, functions = self.collected.setdefault(file, (whole, {}))
+            self.collected[file] = (known or whole, functions)
+            functions.setdefault((cls, function), set()).add(parameters)
+
+    def collected_rows(self) -> list[tuple[str, bool, str, str, str | None]]:
+        """What was collected, as ``collect`` takes it: tuples that execnet can send."""
+        return [
+            (file, whole, cls, function, parameters)
+            for file, (whole, functions) in self.collected.items()
+            for (cls, function), every in functions.items()
+            for parameters in sorted(every, key=str)
+        ]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The figures of the summary line: goldens by what became of them."""
+
+    matched: int = 0
+    rounded: int = 0
+    written: int = 0
+    missing: int = 0
+    changed: int = 0
+    unreadable: int = 0
+    unread: int = 0
+    headroom: float = 0.0
+    worst: str = ""
+    unproven_rounding: int = 0
+
+
+def totals(checks: Iterable[Check]) -> Totals:
+    """Count checks for the summary; a written golden is counted as that alone."""
+    every = list(checks)
+    settled = [check for check in every if not check.written]
+    near = max(every, key=lambda check: check.headroom, default=None)
+
+    def count(status: str) -> int:
+        return sum(check.status == status for check in settled)
+
+    return Totals(
+        matched=count("matched"),
+        rounded=count("rounded"),
+        written=len(every) - len(settled),
+        missing=count("missing"),
+        changed=count("different"),
+        unreadable=count("unreadable") + count("locked"),
+        unread=sum(bool(check.unread) for check in settled if not check.failed),
+        headroom=near.headroom if near else 0.0,
+        worst=near.worst if near else "",
+        unproven_rounding=sum(c.status == "rounded" and c.same_environment for c in settled),
+    )

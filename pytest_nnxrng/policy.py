@@ -1,0 +1,146 @@
+"""What becomes of a golden; when an unused golden is proven unused. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Status(Enum):
+    """What a check found."""
+
+    MISSING = "missing"
+    MATCHED = "matched"
+    ROUNDED = "rounded"  # matched within the tolerance
+    DIFFERENT = "different"
+    UNREADABLE = "unreadable"  # damaged: may be written anew
+    LOCKED = "locked"  # not ours to write over: a newer format, an LFS pointer, no permission
+
+
+class Outcome(Enum):
+    """How the test's call phase ended; PENDING while it has not."""
+
+    PENDING = "pending"
+    PASSED = "passed"
+    OTHER = "other"  # failed, skipped, xfailed, xpassed, a failed subtest, crashed
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``."""
+
+    update: bool = False
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the check fails its test, and whether its golden is (to be) written."""
+
+    fails: bool
+    writes: bool
+
+
+def decide(
+    status: Status,
+    mode: Mode,
+    outcome: Outcome,
+    *,
+    same_environment: bool = True,
+    repeats: bool = True,
+) -> Decision:
+    """What becomes of a golden. The whole policy is in this one function.
+
+    ``repeats`` is False for a build that gave two different models: it fails and is never
+    written. With ``outcome`` PENDING, ``writes`` says what is to be made ready.
+    """
+    good = status in (Status.MATCHED, Status.ROUNDED)
+    if not repeats:
+        return Decision(fails=True, writes=False)
+    accepted = mode.update and status is not Status.LOCKED
+    wanted = accepted and not good
+    if mode.refresh and good and not same_environment:
+        wanted = True
+    return Decision(
+        fails=not good and not accepted,
+        writes=wanted and outcome in (Outcome.PENDING, Outcome.PASSED),
+    )
+
+
+class Use(Enum):
+    """What is known of a golden on disk at the end of a run."""
+
+    USED = "used"
+    UNKNOWN = "unknown"  # its test did not run to a pass here: nothing is said of it
+    UNUSED = "unused"  # its function lives and passed without it: listed, never pruned
+    GONE = "gone"  # its function is gone: proven unused
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was collected of one test file, before any deselection.
+
+    ``functions`` maps (class, function) to the parameters of its items; ``whole`` says that
+    the file was asked for as a whole, not by node ids.
+    """
+
+    whole: bool
+    functions: Mapping[tuple[str, str], frozenset[str | None]]
+
+
+@dataclass(frozen=True)
+class File:
+    """A golden's test file: ``exists`` on disk, ``collected`` in this run, ``source`` text."""
+
+    exists: bool
+    collected: Collected | None
+    source: str = ""
+
+
+def use(
+    owner: tuple[str, str, str | None] | None,
+    file: File,
+    passed: Iterable[tuple[str, str, str | None]],
+) -> Use:
+    """What is known of a golden that no check of this run touched.
+
+    ``owner`` is its (class, function, parameters), None when that cannot be read; ``passed``
+    are the tests of its file that ran to a pass.
+    """
+    if owner is None:
+        return Use.UNKNOWN
+    if not file.exists:
+        return Use.GONE
+    cls, function, _ = owner
+    if file.collected is None or not file.collected.whole:
+        return Use.UNUSED if owner in set(passed) else Use.UNKNOWN
+    items = file.collected.functions.get((cls, function))
+    if items is None:
+        # A function behind an `if` is not collected everywhere, and yet lives.
+        return Use.UNKNOWN if f"def {function}(" in file.source else Use.GONE
+    every = {(cls, function, parameters) for parameters in items}
+    return Use.UNUSED if every <= set(passed) else Use.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was asked for and what went wrong in it, as far as pruning is concerned.
+
+    ``narrowed`` names the options that keep tests from being seen; ``troubles`` says what
+    happened: collection errors, crashed workers, files that collected nothing.
+    """
+
+    narrowed: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+
+def prune_refusal(run: Run) -> str | None:
+    """Why nothing may be pruned in this run, or None."""
+    reasons = [f"{option} leaves tests out" for option in run.narrowed] + list(run.troubles)
+    if not reasons:
+        return None
+    return (
+        "--nnx-prune-snapshots deletes nothing here: " + "; ".join(reasons) + ". "
+        "Run it over the whole suite: pytest --nnx-prune-snapshots"
+    )

@@ -1,0 +1,72 @@
+"""The paragraph at the end of a run, 80 columns wide. Imports the standard library alone."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from pytest_nnxrng.outcomes import Totals
+
+_WIDTH = 80
+_PATHS = 8
+
+
+def lines(
+    totals: Totals,
+    unused: Sequence[str],
+    gone: Sequence[str],
+    deleted: Sequence[str],
+    notes: Sequence[str],
+) -> list[str]:
+    """The figures of the run, and what needs the reader's hand; goldens by their paths."""
+    found = _wrap(_counts(totals, len(unused) + len(gone), len(deleted)))
+    if totals.rounded:
+        found += _wrap(
+            f"Rounding came nearest to its tolerance at {totals.headroom:.2g} of it "
+            f"({totals.worst})."
+        )
+    if totals.unproven_rounding:
+        found += _wrap(
+            f"{totals.unproven_rounding} matched only by rounding although the environment is "
+            "the one recorded: those numbers do not repeat to the bit here."
+        )
+    if totals.unread:
+        found += _wrap(
+            f"{totals.unread} were checked without values: the golden or the check is abstract."
+        )
+    for note in notes:
+        found += _wrap(note)
+    if totals.missing or totals.changed:
+        found.append("To write or accept them: pytest --nnx-update-snapshots")
+    if unused:
+        found += _listed(
+            "Unused: their tests passed and did not ask for them (never pruned):", unused
+        )
+    if gone:
+        found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
+    if deleted:
+        found += _listed("Deleted, their tests being gone:", deleted)
+    return found
+
+
+def _counts(totals: Totals, unused: int, deleted: int) -> str:
+    counts = [
+        (totals.matched, "matched"),
+        (totals.rounded, "matched by rounding"),
+        (totals.written, "written"),
+        (totals.missing, "missing"),
+        (totals.changed, "changed"),
+        (totals.unreadable, "unreadable"),
+        (unused, "unused"),
+        (deleted, "deleted"),
+    ]
+    return ", ".join(f"{n} {word}" for n, word in counts if n or word == "matched") + "."
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _listed(title: str, paths: Sequence[str]) -> list[str]:
+    more = [f"  ... and {len(paths) - _PATHS} more"] if len(paths) > _PATHS else []
+    return [title, *(f"  {path}" for path in paths[:_PATHS]), *more]

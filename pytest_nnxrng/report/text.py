@@ -1,0 +1,237 @@
+"""Failures as text for a terminal 80 columns wide."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytest_nnxrng.compare import Comparison, Difference, Numbers
+from pytest_nnxrng.leaf import Leaf
+
+WIDTH = 80
+_DETAILED = 12  # differing leaves that get all their lines; the others get one each
+_LISTED = 200
+
+
+class Shown(Protocol):
+    """What a failure's text is made from (``snapshot.Result`` is one)."""
+
+    name: str
+    kind: str
+    where: str
+    comparison: Comparison | None
+    problem: str
+    changes: tuple[tuple[str, Any, Any], ...]
+
+
+def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
+    """The text of a failed test: each failing check with its golden's path, then the way out."""
+    blocks = [_check(shown, golden) for shown, golden in results]
+    if any(_is_accepted_by_update(shown) for shown, _ in results):
+        written = all(shown.comparison is None for shown, _ in results)
+        blocks.append(f"to {'write' if written else 'accept'}: {command}")
+    return "\n\n".join(blocks)
+
+
+def headline(results: Sequence[tuple[Shown, str]]) -> str:
+    """One line for pytest's short summary."""
+    parts = []
+    for shown, golden in results:
+        name = golden.rpartition("/")[2]
+        if shown.problem:
+            parts.append(f"{name}: {shown.problem.splitlines()[0][:60]}")
+        elif shown.comparison is None:
+            parts.append(f"{name}: no golden yet")
+        else:
+            count = len(shown.comparison.differences)
+            parts.append(f"{name}: {count} of {shown.comparison.leaves} leaves differ")
+    return "; ".join(parts)
+
+
+def _is_accepted_by_update(shown: Shown) -> bool:
+    return not shown.problem or "--nnx-update-snapshots" in shown.problem
+
+
+def _check(shown: Shown, golden: str) -> str:
+    call = "check_init" if shown.kind == "init" else "check"
+    if shown.problem:
+        head = f"nnx_snapshot.{call}: the golden cannot be compared"
+    elif shown.comparison is None:
+        head = f"nnx_snapshot.{call}: there is no golden yet"
+    else:
+        head = f"nnx_snapshot.{call}: not what the golden holds"
+    lines = [head, f"  golden  {golden}", f"  called  {shown.where}"[:WIDTH]]
+    if shown.problem:
+        lines += _wrap(shown.problem, "  ")
+    elif shown.comparison is not None:
+        lines += _comparison(shown.comparison)
+        lines += _environment(shown.changes)
+    return "\n".join(lines)
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    differences = comparison.differences
+    counts = [f"{len(comparison.matched)} match"]
+    if comparison.rounded:
+        counts.append(f"{len(comparison.rounded)} match by rounding")
+    if comparison.unread:
+        counts.append(f"{len(comparison.unread)} agree but for values")
+    counts.append(f"{len(differences)} differ")
+    lines = [f"  leaves  {', '.join(counts)}"]
+    for title, group in (
+        ("", [d for d in differences if not d.rng]),
+        ("RNG state (keys and counts), apart from the weights:", [d for d in differences if d.rng]),
+    ):
+        if group and title:
+            lines += ["", f"  {title}"]
+        for number, difference in enumerate(group[:_LISTED]):
+            lines += _difference(difference, detailed=number < _DETAILED)
+        if len(group) > _LISTED:
+            lines.append(f"  ... and {len(group) - _LISTED} more leaves that differ")
+    return lines
+
+
+def _difference(difference: Difference, *, detailed: bool) -> list[str]:
+    name = difference.path or "(the value)"
+    if "aliasing" in difference.kinds:
+        return [f"  {name}", *_wrap(_aliasing(difference.alias), "      ")]
+    old, new = difference.expected, difference.obtained
+    if new is None or old is None:
+        leaf = old or new
+        assert leaf is not None
+        verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
+        return [f"  {name}  {_describe(leaf)}", f"      {verb}"]
+    lines = [f"  {name}  {_describe(new)}"]
+    for kind in ("type", "shape", "dtype", "sharding"):
+        if kind in difference.kinds:
+            was, now = getattr(old, kind), getattr(new, kind)
+            if kind == "shape":
+                was, now = list(was), list(now)
+            label = "Variable type" if kind == "type" else kind
+            lines.append(f"      {label}: golden {was}, now {now}")
+    if "values" in difference.kinds:
+        lines += _numbers(difference.numbers, old) if detailed else _brief(difference.numbers)
+    return lines
+
+
+def _aliasing(alias: tuple[str | None, str | None]) -> str:
+    old, new = alias
+    if new is None:
+        return f"no longer tied: in the golden it is {old} itself, now it has values of its own"
+    if old is None:
+        return f"tied: it is {new} itself now, in the golden it has values of its own"
+    return f"tied to {new} now, to {old} in the golden"
+
+
+def _describe(leaf: Leaf) -> str:
+    return f"{leaf.type} {leaf.dtype}{list(leaf.shape) if leaf.shape else ''}"
+
+
+def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
+    if numbers is None:
+        return _wrap(
+            "the values differ; the golden keeps a digest of this leaf but not its values "
+            f"({_statistics(old)}), as it is larger than nnx_snapshot_store_limit",
+            "      ",
+        )
+    share = f"{numbers.differing:,} of {numbers.total:,} elements differ"
+    if numbers.total == 1:
+        share = "the value differs"
+    at = f" at {list(numbers.index)}" if numbers.index else ""
+    lines = [f"      {share}"]
+    if numbers.nonfinite:
+        lines[0] += f", {numbers.nonfinite:,} of them NaN or infinite on one side"
+    elif numbers.worst is not None and numbers.scale:
+        allowed = max(numbers.allowed, 0.0)
+        lines[0] += f"; the largest difference is {numbers.worst:.3g}"
+        lines.append(
+            f"      (allowed {allowed:.3g}; the golden's largest element is {numbers.scale:.3g})"
+        )
+    ulp = ""
+    if numbers.ulp is not None:
+        ulp = f"  ({numbers.ulp:,} ULP)" if numbers.ulp < 1e6 else f"  ({numbers.ulp:.1e} ULP)"
+    values = f"golden {numbers.expected}, now {numbers.obtained}{ulp}"
+    if numbers.expected or numbers.obtained:
+        lines += _wrap(f"{at.strip()}: {values}" if at else values, "      ")
+    return [part for line in lines for part in _wrap(line.strip(), "      ")]
+
+
+def _brief(numbers: Numbers | None) -> list[str]:
+    if numbers is None:
+        return ["      the values differ"]
+    return [f"      {numbers.differing:,} of {numbers.total:,} elements differ"]
+
+
+def _statistics(leaf: Leaf) -> str:
+    return (
+        ", ".join(f"{name} {value}" for name, value in leaf.statistics.items()) or "no statistics"
+    )
+
+
+def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    rows = [
+        f"{name} {'-' if old is None else old} -> {'-' if new is None else new}"
+        for name, old, new in changes
+    ]
+    if not rows:
+        return ["", "  environment: as recorded in the golden"]
+    lines = ["", "  not as recorded in the golden's environment:"]
+    for row in rows:
+        lines += _wrap(row, "      ")
+    return lines
+
+
+def _wrap(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+_STYLES = (
+    (re.compile(r"nnx_snapshot\."), {"red": True, "bold": True}),
+    (re.compile(r"  (golden|called|leaves)  "), {}),
+    (re.compile(r"to (accept|write): "), {"green": True}),
+    (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
+    (re.compile(r"  \S.*  \S+ \S+"), {"bold": True}),
+    (re.compile(r"      .*golden .* now "), {"red": True}),
+)
+
+
+def style(line: str) -> dict[str, bool]:
+    """The markup of a line of ``failure``'s text, as pytest's terminal writer takes it."""
+    return next((markup for pattern, markup in _STYLES if pattern.match(line)), {})
+
+
+@dataclass(frozen=True)
+class _Crash:
+    """What pytest's short summary and JUnit file show of a failure."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Failure(str):
+    """A failure's text as a report's ``longrepr``: it paints itself on a terminal."""
+
+    reprcrash: _Crash
+
+    @classmethod
+    def of(cls, text: str, headline: str) -> Failure:
+        made = cls(text)
+        made.reprcrash = _Crash(headline)
+        return made
+
+    def toterminal(self, writer: Any) -> None:
+        """Write the text to a ``pytest`` terminal writer, with colour if it has any."""
+        for line in self.splitlines():
+            writer.line(line, **style(line))

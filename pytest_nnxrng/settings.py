@@ -1,0 +1,116 @@
+"""The settings of a run, and the one rule of precedence: marker, option, ini, default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from pytest_nnxrng.naming import FOLDER
+from pytest_nnxrng.policy import Mode
+
+STORE_LIMIT = 1 << 20
+_DTYPES = ("float64", "float32", "bfloat16", "float16")
+MAX_SEED = 2**63 - 1 - 20_000
+
+
+class BadSetting(ValueError):
+    """An option, ini value or marker that cannot be used; the message says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user set, once, for the whole run."""
+
+    seed: int = 0
+    mode: Mode = field(default_factory=Mode)
+    prune: bool = False
+    device: str | None = None
+    folder: str = FOLDER
+    store_limit: int = STORE_LIMIT
+    weights_tol: Mapping[str, float] = field(default_factory=dict)
+    outputs_tol: Mapping[str, float] = field(default_factory=dict)
+    strict: bool = False
+
+
+def first(*values: Any) -> Any:
+    """The first of ``values`` that is set: they stand in the order of precedence."""
+    return next((value for value in values if value is not None and value != ""), None)
+
+
+def seed(value: Any, source: str) -> int:
+    """A seed given as an int or as text.
+
+    Raises:
+      BadSetting: for anything but an integer that jax.random.key takes with x64 off or on.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        number = int(value)
+    except ValueError:
+        raise BadSetting(f"{source}: {value!r} is not a seed. A seed is an integer: 7") from None
+    if not 0 <= number <= MAX_SEED:
+        raise BadSetting(f"{source}: the seed {number} is not between 0 and {MAX_SEED}")
+    return number
+
+
+def tolerances(lines: Iterable[str], source: str) -> dict[str, float]:
+    """``["float32 = 2e-6", "bfloat16 = 1e-2"]`` -> the tolerance of each dtype.
+
+    Raises:
+      BadSetting: for a line of another form, an unknown dtype, or a number below 0.
+    """
+    found: dict[str, float] = {}
+    for line in lines:
+        dtype, equals, number = (part.strip() for part in line.partition("="))
+        if not equals or dtype not in _DTYPES:
+            raise BadSetting(
+                f"{source}: {line!r} is not of the form 'float32 = 1e-5' with one of "
+                f"{', '.join(_DTYPES)}"
+            )
+        found[dtype] = tolerance(number, f"{source}: {dtype}")
+    return found
+
+
+def tolerance(value: Any, source: str) -> float:
+    """A tolerance: a finite number that is not negative.
+
+    Raises:
+      BadSetting: for anything else.
+    """
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise BadSetting(f"{source}: {value!r} is not a tolerance. It is a number: 1e-5") from None
+    if not (math.isfinite(number) and number >= 0):
+        raise BadSetting(f"{source}: {value!r} is not a tolerance. It is 0 or more, and finite")
+    return number
+
+
+def size(value: str, source: str) -> int:
+    """``512``, ``64 KiB`` or ``1 MiB`` -> bytes.
+
+    Raises:
+      BadSetting: for anything else.
+    """
+    number, _, unit = value.strip().partition(" ")
+    units = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    if not number.isdigit() or unit.strip() not in units:
+        raise BadSetting(f"{source}: {value!r} is not a size. Sizes are written 512, 64 KiB, 1 MiB")
+    return int(number) * units[unit.strip()]
+
+
+def folder_name(value: str, source: str) -> str:
+    """The name of the goldens' folder: one folder beside each test file.
+
+    Raises:
+      BadSetting: for a path.
+    """
+    if not value or PurePath(value).name != value or value in (".", "..") or "\\" in value:
+        raise BadSetting(f"{source}: {value!r} is not the name of a folder, such as {FOLDER}")
+    return value

@@ -1,0 +1,488 @@
+"""``nnx_snapshot``: capture, load, compare, decide, then record or make ready to write."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+from flax import nnx
+
+from pytest_nnxrng import derivation, environment, golden, naming, policy, settings, store
+from pytest_nnxrng.compare import OUTPUTS, STRICT, WEIGHTS, Comparison, Tolerance, compare
+from pytest_nnxrng.golden import Golden, GoldenError
+from pytest_nnxrng.inventory import Owner
+from pytest_nnxrng.leaf import Leaf, statistics
+from pytest_nnxrng.leaves import Flat, UnsupportedValue, flatten, is_node
+from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.policy import Decision, Outcome, Status
+from pytest_nnxrng.settings import Settings
+from pytest_nnxrng.sketch import digest
+
+T = TypeVar("T")
+_PACKAGE = str(Path(__file__).parent)
+
+
+class SnapshotError(Exception):
+    """The assertions were used in a way that can check nothing; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``nnx_snapshot(...)`` was given."""
+
+    name: str | None = None
+    tol: float | Mapping[str, float] | None = None
+    atol: float = 0.0
+    exact: bool = False
+    only: Any = None
+    abstract: bool = False
+    sharding: bool = False
+    per_platform: bool = False
+
+
+@dataclass
+class Result:
+    """One check of a test: what was found, what is to become of the golden.
+
+    ``where`` is the line of the test that called it. ``problem`` says why there is no
+    comparison. ``changes`` lists what in the environment is not as it was recorded.
+    """
+
+    name: str
+    kind: str
+    where: str
+    path: Path
+    status: Status
+    decision: Decision
+    comparison: Comparison | None = None
+    problem: str = ""
+    changes: tuple[tuple[str, Any, Any], ...] = ()
+    note: str = ""
+    staged: store.Staged | None = None
+    written: bool = False
+
+
+@dataclass
+class TestChecks:
+    """The checks of one test, and whether it may still make any: ``closed`` says why not."""
+
+    identity: Identity
+    test_file: Path
+    settings: Settings
+    platform_device: Callable[[], jax.Device]
+    results: list[Result] = field(default_factory=list)
+    closed: str = ""
+    subtest_failed: bool = False
+
+    __test__ = False  # not a test class, whatever its name begins with
+
+    @property
+    def failing(self) -> list[Result]:
+        return [result for result in self.results if result.decision.fails]
+
+    def settle(self, outcome: Outcome) -> list[tuple[Result, OSError]]:
+        """Write what is to be written now that the test's outcome is final.
+
+        Returns the results that could not be written, each with the error.
+        """
+        failures = []
+        for result in self.results:
+            staged, result.staged = result.staged, None
+            if staged is None:
+                continue
+            if outcome is not Outcome.PASSED or self.failing:
+                staged.discard()
+                continue
+            try:
+                staged.commit()
+                result.written = True
+            except OSError as error:
+                failures.append((result, error))
+        return failures
+
+
+class Snapshot:
+    """Snapshot assertions for NNX models: ``check``, ``check_init``, and options by calling it.
+
+    All checks of a test are made; a mismatch fails the test at the end of its body.
+    """
+
+    def __init__(self, checks: TestChecks, options: Options = Options()) -> None:  # noqa: B008
+        self._checks = checks
+        self._options = options
+
+    def __call__(
+        self,
+        name: str | None = None,
+        *,
+        tol: float | Mapping[str, float] | None = None,
+        atol: float = 0.0,
+        exact: bool = False,
+        only: Any = None,
+        abstract: bool = False,
+        sharding: bool = False,
+        per_platform: bool = False,
+    ) -> Snapshot:
+        """The same assertions with these options.
+
+        Args:
+          name: the check's name, which is part of the golden's; by default its number.
+          tol: what counts as rounding, as a share of a leaf's largest absolute value: a
+            number for all floating dtypes, or a mapping such as ``{"bfloat16": 0.03}``.
+          atol: is added to it, in absolute terms, for what is mathematically zero.
+          exact: accept equal bits alone.
+          only: an ``nnx`` filter; what it rejects is not part of the golden.
+          abstract: check structure, types, shapes and dtypes without allocating anything;
+            ``check_init`` then returns what ``nnx.eval_shape`` gives.
+          sharding: check each leaf's sharding metadata, too.
+          per_platform: keep a golden of its own for each platform (``...@gpu.json``).
+
+        Raises:
+          SnapshotError: for options that exclude each other or cannot be used.
+        """
+        __tracebackhide__ = True
+        if exact and (tol is not None or atol):
+            raise SnapshotError("exact=True accepts equal bits alone: leave out tol and atol")
+        try:
+            for value in tol.values() if isinstance(tol, Mapping) else [tol]:
+                if value is not None:
+                    settings.tolerance(value, "nnx_snapshot(tol=...)")
+            settings.tolerance(atol, "nnx_snapshot(atol=...)")
+        except settings.BadSetting as error:
+            raise SnapshotError(str(error)) from None
+        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform)
+        return Snapshot(self._checks, options)
+
+    def check(self, value: T, name: str | None = None) -> T:
+        """Check ``value`` against its golden and return it.
+
+        Args:
+          value: an ``nnx.Module`` or any NNX graph node (Optimizer, Metric, Rngs), a State,
+            an array, or a pytree of arrays and Python numbers.
+          name: the check's name; by default its number within the test.
+
+        Raises:
+          SnapshotError: when there is nothing to check, or the check is called where it
+            cannot work. A mismatch does not raise: it fails the test at its end.
+        """
+        __tracebackhide__ = True
+        options = replace(self._options, name=name or self._options.name)
+        try:
+            _run_check(self._checks, options, value, kind="value")
+        except UnsupportedValue as error:
+            raise SnapshotError(str(error)) from None
+        return value
+
+    def check_init(self, build: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call ``build(*args, **kwargs)``, check how the model was initialised, and return it.
+
+        The ``nnx.Rngs`` among the arguments is found by its type. All arguments go to
+        ``build``; options go to ``nnx_snapshot(...)``.
+
+        Raises:
+          SnapshotError: when no ``nnx.Rngs`` is among the arguments, or ``build`` returns
+            nothing that NNX knows. Errors of ``build`` pass through.
+        """
+        __tracebackhide__ = True
+        _guard(self._checks)
+        if not derivation.find_rngs(args, kwargs):
+            raise SnapshotError(
+                "check_init found no nnx.Rngs among the arguments of "
+                f"{_callable_name(build)}. Pass the fixture: "
+                f"nnx_snapshot.check_init({_callable_name(build)}, ..., rngs=rngs)"
+            )
+        try:
+            return _run_init(self._checks, self._options, build, args, kwargs)
+        except UnsupportedValue as error:
+            raise SnapshotError(str(error)) from None
+
+
+def _run_init(
+    checks: TestChecks, options: Options, build: Callable[..., T], args: Any, kwargs: Any
+) -> T:
+    __tracebackhide__ = True
+    repeats = True
+    if options.abstract:
+        trace = derivation.trace(build, args, kwargs)
+        model: Any = trace.model
+        derivation.advance(args, kwargs, trace)
+    else:
+        again = derivation.copy_arguments(args, kwargs) if checks.settings.mode.update else None
+        model = build(*args, **kwargs)
+        if again is not None:
+            repeats = _same(model, build(*again[0], **again[1]))
+    if not _holds_nnx(model):
+        raise SnapshotError(
+            f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
+            "or other NNX object; for arrays use nnx_snapshot.check(value)"
+        )
+    _run_check(checks, options, model, kind="init", repeats=repeats)
+    return model
+
+
+def _run_check(
+    checks: TestChecks, options: Options, value: Any, *, kind: str, repeats: bool = True
+) -> None:
+    """The pipeline of a check."""
+    __tracebackhide__ = True
+    _guard(checks)
+    name = _name(checks, options)
+    obtained = _capture(value, options)
+    device = checks.platform_device()
+    found = _load(checks, options, name, device.platform)
+    result = _judge(checks, options, obtained, found, name, kind, repeats, device)
+    if result.decision.writes:
+        _make_ready(checks, result, obtained, device)
+    checks.results.append(result)
+
+
+# -- the steps -------------------------------------------------------------------------
+
+
+def _guard(checks: TestChecks) -> None:
+    if checks.closed:
+        raise SnapshotError(f"nnx_snapshot of {checks.identity.function} was used {checks.closed}")
+
+
+def _name(checks: TestChecks, options: Options) -> str:
+    __tracebackhide__ = True
+    taken = {result.name for result in checks.results}
+    if options.name is None:
+        return str(1 + sum(name.isdigit() for name in taken))
+    try:
+        name = naming.check_name(options.name)
+    except naming.BadName as error:
+        raise SnapshotError(str(error)) from None
+    if name in taken:
+        raise SnapshotError(
+            f"two checks of {checks.identity.function} are named {name!r}: they would share a "
+            "golden. Give each a name of its own; unnamed checks are numbered"
+        )
+    return name
+
+
+def _capture(value: Any, options: Options) -> Flat:
+    __tracebackhide__ = True
+    flat = flatten(value, options.only)
+    if not flat.leaves:
+        filtered = " that nnx_snapshot(only=...) lets through" if options.only is not None else ""
+        raise SnapshotError(
+            f"there is nothing to check: {type(value).__name__} holds no arrays or numbers"
+            f"{filtered}"
+        )
+    if not options.abstract:
+        bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
+        if bare is not None:
+            raise SnapshotError(
+                f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
+                "check it with nnx_snapshot(abstract=True)"
+            )
+    leaves = tuple(flat.leaves) if options.abstract else _digested(flat.leaves)
+    if options.abstract:
+        leaves = tuple(replace(leaf, read=None) for leaf in leaves)
+    if not options.sharding:
+        leaves = tuple(replace(leaf, sharding=None) for leaf in leaves)
+    return Flat(leaves, flat.aliases)
+
+
+def _digested(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
+    """Every leaf with its digest; big ones side by side, since hashing releases the GIL."""
+
+    def one(leaf: Leaf) -> Leaf:
+        assert leaf.read is not None
+        return replace(leaf, digest=digest(leaf.read()))
+
+    if sum(leaf.size for leaf in leaves) < 1 << 20:
+        return tuple(map(one, leaves))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return tuple(pool.map(one, leaves))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The golden that a check is held against, and where it would be written."""
+
+    path: Path
+    target: Path
+    golden: Golden | None = None
+    error: GoldenError | None = None
+
+
+def _load(checks: TestChecks, options: Options, name: str, platform: str) -> _Found:
+    directory = naming.folder(checks.test_file, checks.settings.folder)
+    shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
+    if options.per_platform or own.exists():
+        return _read(own, own, checks.identity, name)
+    found = _read(shared, shared, checks.identity, name)
+    made_on = found.golden.environment.get("platform") if found.golden else platform
+    return found if made_on == platform else replace(found, target=own)
+
+
+def _read(path: Path, target: Path, identity: Identity, check: str) -> _Found:
+    try:
+        read = golden.read(path)
+    except FileNotFoundError:
+        return _Found(path, target)
+    except GoldenError as error:
+        return _Found(path, target, error=error)
+    owner = read.owner
+    owned = (owner.cls, owner.function, owner.parameters, owner.check)
+    if owned != (identity.cls, identity.function, identity.parameters, check):
+        error = GoldenError(
+            path,
+            f"belongs to the check {owner.check!r} of {owner.function}"
+            + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
+            "Rename one of the two tests, or restore the file from version control",
+            replaceable=False,
+        )
+        return _Found(path, target, error=error)
+    return _Found(path, target, golden=read)
+
+
+def _judge(
+    checks: TestChecks,
+    options: Options,
+    obtained: Flat,
+    found: _Found,
+    name: str,
+    kind: str,
+    repeats: bool,
+    device: jax.Device,
+) -> Result:
+    comparison, error = None, found.error
+    if found.golden is not None:
+        tolerance = _tolerance(checks.settings, options, kind)
+        aliases = (found.golden.aliases, obtained.aliases)
+        expected = found.golden.leaves
+        try:
+            comparison = compare(
+                expected, obtained.leaves, tolerance, aliases, sharding=options.sharding
+            )
+        except GoldenError as unreadable:
+            error = unreadable
+    status = _status(comparison, error)
+    changes = _changes(found.golden, device) if found.golden is not None else ()
+    # A golden made abstract gains its values when the user refreshes it.
+    complete = options.abstract or comparison is None or not comparison.unread
+    decision = policy.decide(
+        status,
+        checks.settings.mode,
+        Outcome.PENDING,
+        same_environment=not changes and complete,
+        repeats=repeats,
+    )
+    problem = "" if error is None else str(error)
+    if not repeats:
+        problem = (
+            "the build does not repeat itself: two calls with the same rngs gave two different "
+            "models. It depends on something else than its keys (time, random, os.urandom, "
+            "numpy.random, a global counter)"
+        )
+    return Result(
+        name=name,
+        kind=kind,
+        where=_where(),
+        path=found.target if decision.writes else found.path,
+        status=status,
+        decision=decision,
+        comparison=comparison,
+        problem=problem,
+        changes=changes,
+        note=_note(found, device.platform) if decision.writes else "",
+    )
+
+
+def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
+    if error is not None:
+        return Status.UNREADABLE if error.replaceable else Status.LOCKED
+    if comparison is None:
+        return Status.MISSING
+    if not comparison.matches:
+        return Status.DIFFERENT
+    return Status.ROUNDED if comparison.rounded else Status.MATCHED
+
+
+def _make_ready(checks: TestChecks, result: Result, obtained: Flat, device: jax.Device) -> None:
+    identity = checks.identity
+    owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
+    leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
+    made = Golden(owner, environment.read(device), leaves, obtained.aliases)
+    try:
+        result.staged = store.stage(result.path, made)
+    except OSError as error:
+        result.decision = Decision(fails=True, writes=False)
+        result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _to_store(leaf: Leaf, limit: int) -> Leaf:
+    if leaf.read is None:
+        return leaf
+    array = leaf.read()
+    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
+    return replace(leaf, statistics=shown, stored=array.nbytes <= limit)
+
+
+# -- details ---------------------------------------------------------------------------
+
+
+def _tolerance(settings: Settings, options: Options, kind: str) -> Tolerance:
+    table = dict(WEIGHTS if kind == "init" else OUTPUTS)
+    if settings.strict:
+        table.update(STRICT)
+    table.update(settings.weights_tol if kind == "init" else settings.outputs_tol)
+    if isinstance(options.tol, Mapping):
+        table.update(options.tol)
+    elif options.tol is not None:
+        table = {"*": float(options.tol)}
+    return Tolerance(table, float(options.atol), options.exact)
+
+
+def _changes(golden: Golden, device: jax.Device) -> tuple[tuple[str, Any, Any], ...]:
+    then, now = golden.environment, environment.read(device)
+    return tuple(
+        (name, then.get(name), now.get(name))
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    )
+
+
+def _note(found: _Found, platform: str) -> str:
+    if found.target == found.path or found.golden is None:
+        return ""
+    made_on = found.golden.environment.get("platform")
+    return f"{found.path.name} was made on {made_on} and is left as it is; {platform} gets its own"
+
+
+def _same(first: Any, second: Any) -> bool:
+    a, b = flatten(first), flatten(second)
+    return (
+        a.aliases == b.aliases
+        and compare(_digested(a.leaves), _digested(b.leaves), Tolerance({}, exact=True)).matches
+    )
+
+
+def _holds_nnx(value: Any) -> bool:
+    def known(x: Any) -> bool:
+        return isinstance(x, nnx.Variable | nnx.State) or is_node(x)
+
+    return any(map(known, jax.tree_util.tree_leaves(value, is_leaf=known)))
+
+
+def _callable_name(build: Any) -> str:
+    return getattr(build, "__qualname__", None) or type(build).__name__
+
+
+def _where() -> str:
+    """The line that called the check: the nearest frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, line).strip()
+    return f"{Path(file).name}:{line}: {text}" if text else f"{Path(file).name}:{line}"
