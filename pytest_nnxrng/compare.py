@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,7 @@ class Difference:
     """One leaf that is not what the golden holds.
 
     ``kinds`` says in which ways: added, removed, type, shape, dtype, sharding, aliasing,
-    values; ``values`` without ``numbers`` means that the golden keeps no elements of it.
+    derivation (of a leaf without values), values; ``values`` without ``numbers`` means that the golden keeps no elements of it.
     """
 
     path: str
@@ -148,11 +148,16 @@ def compare(
     aliases: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
     *,
     sharding: bool = False,
+    rekeyed: Collection[str] = (),
+    fingerprints: bool = True,
 ) -> Comparison:
     """Compare the golden's leaves with those of the run, and report every difference.
 
     ``aliases`` are the golden's and the run's. Structure comes first, then type, shape,
-    dtype and sharding, then values: bits, and where they differ the tolerance.
+    dtype and sharding, then values: bits, and where they differ the tolerance. Where one side
+    has no values, the derivations are compared: draws, the base keys of their streams (those
+    of ``rekeyed`` are not the golden's), and initializers if ``fingerprints`` of both sides
+    mean the same.
 
     Raises:
       GoldenError: when the golden's values are needed and cannot be read.
@@ -168,7 +173,8 @@ def compare(
             if not _below(path, untied):
                 result.differences.append(Difference(path, ("added",), obtained=new[path]))
         else:
-            _leaf(old[path], new[path], tolerance, sharding, result)
+            moved = _rederived(old[path], new[path], rekeyed, fingerprints)
+            _leaf(old[path], new[path], tolerance, sharding, moved, result)
     return Comparison(
         tuple(result.matched), result.rounded, tuple(result.unread), tuple(result.differences)
     )
@@ -198,7 +204,14 @@ def _below(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
 
 
-def _leaf(old: Leaf, new: Leaf, tolerance: Tolerance, sharding: bool, result: _Collector) -> None:
+def _leaf(
+    old: Leaf,
+    new: Leaf,
+    tolerance: Tolerance,
+    sharding: bool,
+    rederived: bool,
+    result: _Collector,
+) -> None:
     kinds = [
         name for name in ("type", "shape", "dtype") if getattr(old, name) != getattr(new, name)
     ]
@@ -207,6 +220,8 @@ def _leaf(old: Leaf, new: Leaf, tolerance: Tolerance, sharding: bool, result: _C
     numbers = None
     if old.shape == new.shape and old.dtype == new.dtype:
         if old.digest is None or new.read is None:
+            if rederived:
+                kinds.append("derivation")
             if not kinds:
                 result.unread.append(old.path)
                 return
@@ -221,6 +236,14 @@ def _leaf(old: Leaf, new: Leaf, tolerance: Tolerance, sharding: bool, result: _C
         result.differences.append(Difference(old.path, tuple(kinds), old, new, numbers))
     else:
         result.matched.append(old.path)
+
+
+def _rederived(old: Leaf, new: Leaf, rekeyed: Collection[str], fingerprints: bool) -> bool:
+    if old.draws is None or new.draws is None:
+        return False
+    if old.draws != new.draws or (fingerprints and old.initializer != new.initializer):
+        return True
+    return any(draw.partition("#")[0] in rekeyed for draw in new.draws)
 
 
 def _numbers(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers:

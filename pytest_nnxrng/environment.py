@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ FLAGS = (
     "jax_high_dynamic_range_gumbel",
     "jax_numpy_dtype_promotion",
 )
+# Those that can be set again in a running process. Not jax_disable_most_optimizations: it is
+# no part of JAX's compilation cache keys, so that what was compiled stays.
+SETTABLE = frozenset(FLAGS) - {"jax_disable_most_optimizations"}
 # Instruction sets between which results were seen to differ.
 _FEATURES = ("fma", "avx2", "avx512f", "avx512_fp16", "amx_bf16")
 _NEUTRAL_XLA_FLAGS = ("dump", "host_platform_device_count", "persistent_cache")
@@ -52,6 +57,19 @@ def read(device: jax.Device) -> dict[str, Any]:
     if flags:
         found["xla_flags"] = " ".join(flags)
     return found
+
+
+@contextlib.contextmanager
+def under(flags: Mapping[str, Any]) -> Iterator[None]:
+    """Run with these flags of jax.config set, and set them back."""
+    before = {name: getattr(jax.config, name) for name in flags}
+    try:
+        for name, value in flags.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 @functools.cache

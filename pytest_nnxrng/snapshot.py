@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 from flax import nnx
 
 from pytest_nnxrng import derivation, environment, golden, naming, policy, settings, store
 from pytest_nnxrng.compare import OUTPUTS, STRICT, WEIGHTS, Comparison, Tolerance, compare
+from pytest_nnxrng.diagnose import Cause, same_fingerprints
+from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import Leaf, statistics
@@ -64,6 +66,8 @@ class Result:
     problem: str = ""
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
+    causes: tuple[Cause, ...] = ()
+    whole_model: bool = False
     staged: store.Staged | None = None
     written: bool = False
 
@@ -207,38 +211,53 @@ def _run_init(
     checks: TestChecks, options: Options, build: Callable[..., T], args: Any, kwargs: Any
 ) -> T:
     __tracebackhide__ = True
+    before = Build(build, *derivation.copy_arguments(args, kwargs), options.only)
     repeats = True
     if options.abstract:
-        trace = derivation.trace(build, args, kwargs)
-        model: Any = trace.model
-        derivation.advance(args, kwargs, trace)
+        if isinstance(before.trace, derivation.Untraceable):
+            raise SnapshotError(
+                f"abstract=True needs a build that JAX can trace, and {_callable_name(build)} is "
+                f"not one ({before.trace}). Check it without abstract=True"
+            )
+        model: Any = before.trace.model
+        derivation.advance(args, kwargs, before.trace)
     else:
-        again = derivation.copy_arguments(args, kwargs) if checks.settings.mode.update else None
         model = build(*args, **kwargs)
-        if again is not None:
-            repeats = _same(model, build(*again[0], **again[1]))
+        if checks.settings.mode.update:
+            repeats = _same(model, before.again())
     if not _holds_nnx(model):
         raise SnapshotError(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
             "or other NNX object; for arrays use nnx_snapshot.check(value)"
         )
-    _run_check(checks, options, model, kind="init", repeats=repeats)
+    _run_check(checks, options, model, kind="init", build=before, repeats=repeats)
     return model
 
 
 def _run_check(
-    checks: TestChecks, options: Options, value: Any, *, kind: str, repeats: bool = True
+    checks: TestChecks,
+    options: Options,
+    value: Any,
+    *,
+    kind: str,
+    build: Build | None = None,
+    repeats: bool = True,
 ) -> None:
     """The pipeline of a check."""
     __tracebackhide__ = True
     _guard(checks)
     name = _name(checks, options)
     obtained = _capture(value, options)
+    if build is not None and options.abstract:
+        obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
     found = _load(checks, options, name, device.platform)
-    result = _judge(checks, options, obtained, found, name, kind, repeats, device)
+    result = _judge(checks, options, obtained, found, name, kind, build, repeats, device)
+    result.whole_model = options.only is None and _holds_nnx(value)
+    if result.status is Status.DIFFERENT:
+        result.causes = _explain(checks, options, found, obtained, result, build, repeats)
     if result.decision.writes:
-        _make_ready(checks, result, obtained, device)
+        _make_ready(checks, result, obtained, build, device)
     checks.results.append(result)
 
 
@@ -352,22 +371,29 @@ def _judge(
     found: _Found,
     name: str,
     kind: str,
+    build: Build | None,
     repeats: bool,
     device: jax.Device,
 ) -> Result:
     comparison, error = None, found.error
+    changes = _changes(found.golden, device) if found.golden is not None else ()
     if found.golden is not None:
         tolerance = _tolerance(checks.settings, options, kind)
-        aliases = (found.golden.aliases, obtained.aliases)
-        expected = found.golden.leaves
+        trace = build.trace if build is not None and options.abstract else None
+        ours = streams(trace) if isinstance(trace, derivation.Trace) else {}
         try:
             comparison = compare(
-                expected, obtained.leaves, tolerance, aliases, sharding=options.sharding
+                found.golden.leaves,
+                obtained.leaves,
+                tolerance,
+                (found.golden.aliases, obtained.aliases),
+                sharding=options.sharding,
+                rekeyed=rekeyed_streams(found.golden, ours),
+                fingerprints=same_fingerprints(name for name, _, _ in changes),
             )
         except GoldenError as unreadable:
             error = unreadable
     status = _status(comparison, error)
-    changes = _changes(found.golden, device) if found.golden is not None else ()
     # A golden made abstract gains its values when the user refreshes it.
     complete = options.abstract or comparison is None or not comparison.unread
     decision = policy.decide(
@@ -408,11 +434,42 @@ def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
     return Status.ROUNDED if comparison.rounded else Status.MATCHED
 
 
-def _make_ready(checks: TestChecks, result: Result, obtained: Flat, device: jax.Device) -> None:
+def _explain(
+    checks: TestChecks,
+    options: Options,
+    found: _Found,
+    obtained: Flat,
+    result: Result,
+    build: Build | None,
+    repeats: bool,
+) -> tuple[Cause, ...]:
+    assert found.golden is not None
+    assert result.comparison is not None
+    models = [r for r in checks.results if r.whole_model]
+    of_a_model = result.kind == "value" and not result.whole_model and bool(models)
+    return explain(
+        found.golden,
+        obtained,
+        result.comparison,
+        result.changes,
+        _tolerance(checks.settings, options, result.kind),
+        kind=result.kind,
+        build=build,
+        repeats=repeats,
+        model=tuple(c for r in models for c in r.causes) if of_a_model else None,
+    )
+
+
+def _make_ready(
+    checks: TestChecks, result: Result, obtained: Flat, build: Build | None, device: jax.Device
+) -> None:
     identity = checks.identity
     owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
+    drawn: dict[str, Any] = {}
+    if build is not None and isinstance(build.trace, derivation.Trace):
+        obtained, drawn = derived(obtained, build.trace), streams(build.trace)
     leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
-    made = Golden(owner, environment.read(device), leaves, obtained.aliases)
+    made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
         result.staged = store.stage(result.path, made)
     except OSError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare import Comparison, Difference, Numbers
+from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
 
 WIDTH = 80
@@ -25,6 +26,7 @@ class Shown(Protocol):
     comparison: Comparison | None
     problem: str
     changes: tuple[tuple[str, Any, Any], ...]
+    causes: tuple[Cause, ...]
 
 
 def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
@@ -37,17 +39,11 @@ def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
 
 
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
-    """One line for pytest's short summary."""
+    """One line for a machine's report: the first line of each check's text, and its causes."""
     parts = []
     for shown, golden in results:
-        name = golden.rpartition("/")[2]
-        if shown.problem:
-            parts.append(f"{name}: {shown.problem.splitlines()[0][:60]}")
-        elif shown.comparison is None:
-            parts.append(f"{name}: no golden yet")
-        else:
-            count = len(shown.comparison.differences)
-            parts.append(f"{name}: {count} of {shown.comparison.leaves} leaves differ")
+        words = ", ".join(dict.fromkeys(cause.word for cause in shown.causes))
+        parts.append(_check(shown, golden).partition("\n")[0] + (f" ({words})" if words else ""))
     return "; ".join(parts)
 
 
@@ -57,19 +53,36 @@ def _is_accepted_by_update(shown: Shown) -> bool:
 
 def _check(shown: Shown, golden: str) -> str:
     call = "check_init" if shown.kind == "init" else "check"
+    name = golden.rpartition("/")[2].removesuffix(".json")
     if shown.problem:
-        head = f"nnx_snapshot.{call}: the golden cannot be compared"
+        head = f"golden {name} cannot be compared"
     elif shown.comparison is None:
-        head = f"nnx_snapshot.{call}: there is no golden yet"
+        head = f"golden {name} is missing"
     else:
-        head = f"nnx_snapshot.{call}: not what the golden holds"
-    lines = [head, f"  golden  {golden}", f"  called  {shown.where}"[:WIDTH]]
+        count = len(shown.comparison.differences)
+        head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
+    lines = [head, f"  file    {golden}", *_wrap_call(call, shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
     elif shown.comparison is not None:
-        lines += _comparison(shown.comparison)
+        lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
     return "\n".join(lines)
+
+
+def _wrap_call(call: str, where: str) -> list[str]:
+    line = f"  {call}  {where}" if call == "check_init" else f"  {call}   {where}"
+    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."]
+
+
+def _causes(causes: Sequence[Cause]) -> list[str]:
+    if not causes:
+        return _wrap("why     it follows: the model that this test checked before differs", "  ")
+    lines = []
+    for cause in causes:
+        first, *rest = _wrap(f"{cause.word}: {cause.text}", "          ")
+        lines += [f"  why     {first.strip()}", *rest]
+    return lines
 
 
 def _comparison(comparison: Comparison) -> list[str]:
@@ -112,9 +125,16 @@ def _difference(difference: Difference, *, detailed: bool) -> list[str]:
                 was, now = list(was), list(now)
             label = "Variable type" if kind == "type" else kind
             lines.append(f"      {label}: golden {was}, now {now}")
+    if "derivation" in difference.kinds:
+        lines += _wrap(f"golden: {_derivation(old)}; now: {_derivation(new)}", "      ")
     if "values" in difference.kinds:
         lines += _numbers(difference.numbers, old) if detailed else _brief(difference.numbers)
     return lines
+
+
+def _derivation(leaf: Leaf) -> str:
+    drawn = ", ".join(leaf.draws or ()) or "no key"
+    return f"from {drawn} by initializer {leaf.initializer}"
 
 
 def _aliasing(alias: tuple[str | None, str | None]) -> str:
@@ -196,11 +216,12 @@ def _wrap(text: str, indent: str) -> list[str]:
 
 
 _STYLES = (
-    (re.compile(r"nnx_snapshot\."), {"red": True, "bold": True}),
-    (re.compile(r"  (golden|called|leaves)  "), {}),
+    (re.compile(r"golden "), {"red": True, "bold": True}),
+    (re.compile(r"  (file|check|check_init|leaves) "), {}),
     (re.compile(r"to (accept|write): "), {"green": True}),
+    (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
-    (re.compile(r"  \S.*  \S+ \S+"), {"bold": True}),
+    (re.compile(r"  \S+  \S+ \S+\Z"), {"bold": True}),
     (re.compile(r"      .*golden .* now "), {"red": True}),
 )
 

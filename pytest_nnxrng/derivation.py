@@ -1,0 +1,445 @@
+"""How each leaf of a model follows from the keys its constructor drew.
+
+``trace`` runs the constructor under ``jax.make_jaxpr``, with the base keys and counts of the
+given ``nnx.Rngs`` as inputs, so nothing is allocated and nobody's Rngs move. What a leaf
+depends on, and through which computation, is then read off the jaxpr (``fingerprint``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.extend.core import jaxpr_as_fun
+
+from pytest_nnxrng import leaves
+from pytest_nnxrng.fingerprint import (
+    IMPURE,
+    RAW,
+    UNKNOWN,
+    Atom,
+    Drawn,
+    Value,
+    Walk,
+    digest,
+    is_key,
+    stream_count,
+    stream_key,
+)
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARIES = tuple(
+    os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep for module in (jax, flax)
+)
+_STANDARD = tuple(
+    path + os.sep
+    for name, path in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib")
+)
+# Tied parameters are no tree; where NNX can be set to trees, this asks for graphs.
+_GRAPH = {"graph": True} if "graph" in inspect.signature(nnx.split).parameters else {}
+
+
+class Untraceable(Exception):
+    """A constructor that JAX cannot trace; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One key taken from a stream while building.
+
+    ``label`` is ``params#3``, or a chain such as ``params#3/0``: draw 0 of the stream that was
+    forked or split from ``params#3``. ``*`` stands for a count that cannot be known, as in a
+    ``while_loop``. ``where`` is the user's line, ``model.py:14: self.norm = ...``.
+    """
+
+    stream: str
+    count: int | None
+    label: str
+    where: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How one leaf follows from draws.
+
+    ``draws`` are the labels of the keys that its value depends on, in the order drawn; a name
+    without a count (``params``) is the stream's base key itself. ``initializer`` is a hash (16
+    hex digits) of the computation without keys and counts.
+    """
+
+    draws: tuple[str, ...]
+    initializer: str
+    proven: bool = True
+    note: str = ""
+    raw_key: bool = False
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of the given Rngs: base key data, and its count before and after the build.
+
+    Counts are tuples, in C order, for a stream that holds an array of keys.
+    """
+
+    impl: str
+    key: tuple[int, ...]
+    count: int | tuple[int, ...]
+    end: int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one trace of a constructor shows. ``model`` holds shapes in place of arrays."""
+
+    model: Any
+    leaves: dict[str, Derivation]
+    draws: tuple[Draw, ...]
+    streams: dict[str, Stream]
+
+
+@dataclass
+class _Staged:
+    """What the traced function leaves beside its arrays."""
+
+    graphdef: Any = None
+    treedef: Any = None
+    state: list[Any] = field(default_factory=list)
+
+
+def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+    """Trace ``build(*args, **kwargs)`` on a copy of the arguments.
+
+    Raises:
+      Untraceable: if ``build`` cannot run on abstract values. What it raises for reasons of
+        its own comes out so too; an ordinary call shows that exception itself.
+    """
+    streams = _named_streams(args, kwargs)
+    keys = [stream.key[...] for stream in streams.values()]
+    counts = [stream.count[...] for stream in streams.values()]
+    if any(isinstance(value, jax.core.Tracer) for value in (*keys, *counts)):
+        raise Untraceable("the Rngs belong to a JAX transformation (jit, grad, vmap, ...)")
+    staged = _Staged()
+
+    def function(keys: list[Any], counts: list[Any]) -> Any:
+        copied, copied_kwargs = copy_arguments(args, kwargs)
+        inner = list(_named_streams(copied, copied_kwargs).values())
+        for stream, key, count in zip(inner, keys, counts, strict=True):
+            _set(stream.key, key)
+            _set(stream.count, count)
+        # In a list, since a split of a bare array or None is not defined.
+        staged.graphdef, state = nnx.split([build(*copied, **copied_kwargs)], **_GRAPH)
+        staged.state, staged.treedef = jax.tree_util.tree_flatten(state)
+        arrays = [leaf for leaf in staged.state if isinstance(leaf, jax.Array)]
+        return arrays, [stream.count[...] for stream in inner]
+
+    try:
+        closed, (shapes, _) = jax.make_jaxpr(function, return_shape=True)(keys, counts)
+    except Exception as error:
+        raise Untraceable(_one_line(error)) from error
+
+    arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(_states(args, kwargs))}
+    walk = Walk(_where, lambda value: id(value) in arguments)
+    inputs = [stream_key(name) for name in streams]
+    inputs += [
+        stream_count(name, np.asarray(count)) for name, count in zip(streams, counts, strict=True)
+    ]
+    outputs = walk.closed(closed, inputs)
+    # A loop's body gives the same key under one label each turn; that is one draw.
+    once = {(entry.atoms, id(entry.equation)): entry for entry in reversed(walk.drawn)}
+    drawn = [entry for entry in reversed(once.values()) if _is_draw(entry)]
+    ends = _ends(closed, outputs[len(shapes) :], keys, counts)
+    return Trace(
+        model=_model(staged, shapes),
+        leaves=_derivations(staged, outputs, _order(drawn)),
+        draws=tuple([_draw(atom, entry) for entry in drawn for atom in entry.atoms]),
+        streams={
+            name: Stream(
+                impl=str(jax.random.key_impl(key)),
+                key=tuple(np.asarray(jax.random.key_data(key)).ravel().tolist()),
+                count=_count(count),
+                end=_count(end),
+            )
+            for name, key, count, end in zip(streams, keys, counts, ends, strict=True)
+        },
+    )
+
+
+def find_rngs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Each ``nnx.Rngs``, and each ``nnx.RngStream`` outside of one, among the arguments."""
+    return list(_rngs((args, dict(kwargs)), set()))
+
+
+def copy_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments for a second build: NNX nodes copied by value, aliases kept.
+
+    All else is passed through, and so is a pytree without NNX nodes.
+    """
+    values = [*args, *kwargs.values()]
+    flattened = [_flatten(value) for value in values]
+    nodes = list({id(x): x for flat, _ in flattened for x in flat if _is_state(x)}.values())
+    if nodes:
+        copies = nnx.clone(nodes, **_GRAPH)
+        for old, new in zip(nodes, copies, strict=True):
+            _order_attributes(old, new, set())
+        copy = {id(old): new for old, new in zip(nodes, copies, strict=True)}
+        values = [
+            treedef.unflatten([copy.get(id(x), x) for x in flat])
+            if any(map(_is_state, flat))
+            else value
+            for value, (flat, treedef) in zip(values, flattened, strict=True)
+        ]
+    return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
+
+
+def advance(args: tuple[Any, ...], kwargs: Mapping[str, Any], traced: Trace) -> None:
+    """Set the counts of the caller's Rngs to what they are after one ordinary build."""
+    for name, stream in _named_streams(args, kwargs).items():
+        count = stream.count[...]
+        end = jnp.asarray(traced.streams[name].end, count.dtype).reshape(count.shape)
+        _set(stream.count, end)
+
+
+def rekey(args: tuple[Any, ...], kwargs: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
+    """Set the base keys of the streams among the arguments; ``keys`` go by stream name."""
+    for name, stream in _named_streams(args, kwargs).items():
+        if name in keys and keys[name].shape == stream.key[...].shape:
+            _set(stream.key, keys[name])
+
+
+def _set(variable: Any, value: Any) -> None:
+    # variable[...] = value is a scatter in newer versions of Flax, and .value is deprecated.
+    if hasattr(variable, "set_value"):
+        variable.set_value(value)
+    else:
+        variable.value = value
+
+
+def _is_state(value: Any) -> bool:
+    return leaves.is_node(value) or isinstance(value, nnx.Variable)
+
+
+def _flatten(value: Any) -> tuple[list[Any], Any]:
+    try:
+        return jax.tree_util.tree_flatten(value, is_leaf=_is_state)
+    except (TypeError, ValueError):
+        # A dictionary whose keys do not sort, say: it goes through as it is.
+        return [], None
+
+
+def _states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arrays that are among the arguments, those inside of NNX nodes too."""
+    flat = [leaf for value in (*args, *kwargs.values()) for leaf in _flatten(value)[0]]
+    return [nnx.split([leaf], **_GRAPH)[1] if _is_state(leaf) else leaf for leaf in flat]
+
+
+def _rngs(value: Any, seen: set[int]) -> Iterator[Any]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, nnx.Rngs | nnx.RngStream):
+        seen.update(id(stream) for stream in vars(value).values())
+        yield value
+    elif leaves.is_node(value):
+        for child in vars(value).values():
+            yield from _rngs(child, seen)
+    elif not isinstance(value, nnx.Variable):
+        try:
+            children = jax.tree_util.tree_leaves(value, is_leaf=lambda x: x is not value)
+        except (TypeError, ValueError):
+            return
+        for child in children:
+            if child is not value:
+                yield from _rngs(child, seen)
+
+
+def _named_streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The streams of the arguments, by tag; a second of the same tag is ``params@2``."""
+    named: dict[str, Any] = {}
+    for found in find_rngs(args, kwargs):
+        streams = [found] if isinstance(found, nnx.RngStream) else vars(found).values()
+        for stream in streams:
+            if not isinstance(stream, nnx.RngStream) or any(stream is s for s in named.values()):
+                continue
+            name, n = stream.tag, 1
+            while name in named:
+                n += 1
+                name = f"{stream.tag}@{n}"
+            named[name] = stream
+    return named
+
+
+def _order_attributes(old: Any, new: Any, seen: set[int]) -> None:
+    # NNX sorts attributes when it clones, and a loop over an Rngs would draw in that order.
+    if not leaves.is_node(old) or id(old) in seen:
+        return
+    seen.add(id(old))
+    attributes = vars(new)
+    for name, child in vars(old).items():
+        if name in attributes:
+            attributes[name] = attributes.pop(name)
+            _order_attributes(child, attributes[name], seen)
+
+
+def _model(staged: _Staged, shapes: list[Any]) -> Any:
+    stand_ins = iter(shapes)
+    state = [_stand_in(x, stand_ins) for x in staged.state]
+    return nnx.merge(staged.graphdef, staged.treedef.unflatten(state))[0]
+
+
+def _stand_in(leaf: Any, shapes: Iterator[Any]) -> Any:
+    if isinstance(leaf, jax.Array):
+        return next(shapes)
+    # numpy arrays and Python numbers keep the type that an ordinary build gives them.
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _derivations(
+    staged: _Staged, outputs: list[Value], order: Mapping[Atom, int]
+) -> dict[str, Derivation]:
+    # Each leaf of this model has its own index for a shape, so that a path leads back to it.
+    shapes = [jax.ShapeDtypeStruct((i,), np.uint8) for i in range(len(staged.state))]
+    model = nnx.merge(staged.graphdef, staged.treedef.unflatten(shapes))[0]
+    values = iter(outputs)
+    derivations = [
+        _derivation(next(values), order) if isinstance(leaf, jax.Array) else _constant(leaf)
+        for leaf in staged.state
+    ]
+    return {
+        leaf.path: derivations[leaf.shape[0]]
+        for leaf in leaves.flatten(model).leaves
+        if leaf.dtype == "uint8" and len(leaf.shape) == 1
+    }
+
+
+def _constant(leaf: Any) -> Derivation:
+    array = np.ascontiguousarray(leaf)
+    if array.dtype.hasobject:
+        return Derivation((), digest(b"object").hex()[:16], False, "is not an array")
+    hash = digest(str(array.dtype).encode(), str(array.shape).encode(), array.tobytes())
+    proven = array.ndim == 0
+    return Derivation((), hash.hex()[:16], proven, "" if proven else "is a numpy array")
+
+
+def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
+    keys = [(i, atom) for i, atom in enumerate(value.atoms) if is_key(atom)]
+    keys.sort(key=lambda pair: _rank(pair[1], order))
+    notes = list(dict.fromkeys([atom[1] for atom in value.atoms if not is_key(atom)]))
+    # Sorting loses which key is used in which place, so the hash holds the permutation.
+    places = ",".join([str(i) for i, _ in keys])
+    return Derivation(
+        draws=tuple(dict.fromkeys([_label(atom) for _, atom in keys])),
+        initializer=digest(value.hash, places.encode()).hex()[:16],
+        proven=all(atom[0] != IMPURE and UNKNOWN not in atom for atom in value.atoms),
+        note="; ".join(notes) or _unknown_count([atom for _, atom in keys]),
+        raw_key=any(atom[0] == RAW for atom in value.atoms),
+    )
+
+
+def _unknown_count(atoms: list[Atom]) -> str:
+    unknown = [_label(atom) for atom in atoms if UNKNOWN in atom]
+    return f"the count of {unknown[0]} is computed while building" if unknown else ""
+
+
+def _label(atom: Atom) -> str:
+    name, *chain = atom
+    return "#".join([name, "/".join(map(str, chain))]) if chain else str(name)
+
+
+def _order(drawn: list[Drawn]) -> dict[Atom, int]:
+    order: dict[Atom, int] = {}
+    for entry in drawn:
+        for atom in entry.atoms:
+            order.setdefault(atom, len(order))
+    return order
+
+
+def _rank(atom: Atom, order: Mapping[Atom, int]) -> tuple[int, str]:
+    """Where ``atom`` or the nearest draw that it comes from stands among the draws."""
+    for length in range(len(atom), 0, -1):
+        if atom[:length] in order:
+            return order[atom[:length]], "/".join([str(link).zfill(10) for link in atom[length:]])
+    return -1, _label(atom)
+
+
+def _draw(atom: Atom, entry: Drawn) -> Draw:
+    count = atom[-1] if isinstance(atom[-1], int) else None
+    where, module = _origin(entry.equation)
+    return Draw(str(atom[0]), count, _label(atom), where, module)
+
+
+def _ends(closed: Any, outputs: list[Value], keys: list[Any], counts: list[Any]) -> list[Any]:
+    ends = [value.const for value in outputs]
+    if any(end is None for end in ends):
+        # Draws in a while_loop, say. Compiled, so that XLA drops all but the counts.
+        evaluate = jax.jit(lambda *flat: jaxpr_as_fun(closed)(*flat)[-len(counts) :])
+        ends = [np.asarray(end) for end in evaluate(*keys, *counts)]
+    return ends
+
+
+def _count(array: Any) -> int | tuple[int, ...]:
+    array = np.asarray(array)
+    return tuple(array.ravel().tolist()) if array.ndim else int(array)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+def _frames(equation: Any) -> Iterator[tuple[Any, int]]:
+    """The code objects and lines of the Python stack that made ``equation``, innermost first.
+
+    JAX keeps the stack with each equation, also of one cached long ago; ``source_info`` has no
+    public reader, so whatever is missing ends the walk.
+    """
+    traceback = getattr(getattr(equation, "source_info", None), "traceback", None)
+    if traceback is None:
+        return
+    for code, last in zip(*traceback.raw_frames(), strict=True):
+        yield code, traceback.code_addr2line(code, last)
+
+
+def _is_draw(entry: Drawn) -> bool:
+    """Whether a stream's ``__call__`` made the equation, not a ``fold_in`` of the user's."""
+    streams = sys.modules[nnx.RngStream.__module__].__file__
+    for code, _ in _frames(entry.equation):
+        if not code.co_filename.startswith(_LIBRARIES[0]):
+            return code.co_name == "__call__" and code.co_filename == streams
+    return True
+
+
+def _where(equation: Any) -> str:
+    return _origin(equation)[0].partition(": ")[0]
+
+
+def _origin(equation: Any) -> tuple[str, str]:
+    """The user's line that led to ``equation``, and the innermost class under construction."""
+    module = ""
+    for code, line in _frames(equation):
+        file = code.co_filename
+        owner, _, name = code.co_qualname.rpartition(".")
+        library = file.startswith((*_LIBRARIES, _HERE))
+        if name == "__init__" and not module and not file.startswith((_LIBRARIES[0], _HERE)):
+            module = owner.rpartition(".")[2]
+        third_party = "site-packages" in file or "dist-packages" in file
+        if library or file.startswith("<") or (file.startswith(_STANDARD) and not third_party):
+            continue
+        text = linecache.getline(file, line).strip()
+        place = f"{os.path.basename(file)}:{line}"
+        return (f"{place}: {text}" if text else place), module
+    return "", module

@@ -1,0 +1,206 @@
+"""A build, traced and rebuilt: the evidence from which ``diagnose`` names causes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pytest_nnxrng import derivation, environment
+from pytest_nnxrng.compare import Comparison, Tolerance, compare
+from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
+from pytest_nnxrng.golden import Golden, GoldenError
+from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.leaves import Flat, flatten
+from pytest_nnxrng.sketch import digest
+
+Streams = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Build:
+    """A constructor with its arguments as they were before it was called."""
+
+    build: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    only: Any = None
+
+    @cached_property
+    def trace(self) -> derivation.Trace | derivation.Untraceable:
+        """The trace of the constructor, or why there is none; made when it is first asked for."""
+        try:
+            return derivation.trace(self.build, self.args, self.kwargs)
+        except derivation.Untraceable as error:
+            return error
+
+    def again(self) -> Any:
+        """What a second call gives, on a copy of the arguments."""
+        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        return self.build(*args, **kwargs)
+
+    def rekeyed(self, streams: Streams) -> Build:
+        """The same with these base keys in its streams, under the running PRNG implementation."""
+        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        keys = {
+            name: jax.random.wrap_key_data(
+                jnp.asarray(stream["key"], jnp.uint32), impl=stream["impl"]
+            )
+            for name, stream in streams.items()
+        }
+        derivation.rekey(args, kwargs, keys)
+        return replace(self, args=args, kwargs=kwargs)
+
+
+def streams(trace: derivation.Trace) -> dict[str, dict[str, Any]]:
+    """The streams of a trace as a golden keeps them."""
+    return {
+        name: {
+            "impl": stream.impl,
+            "key": list(stream.key),
+            "count": stream.count,
+            "end": stream.end,
+        }
+        for name, stream in trace.streams.items()
+    }
+
+
+def derived(flat: Flat, trace: derivation.Trace) -> Flat:
+    """The leaves with their draws and the fingerprints of their initializers."""
+
+    def one(leaf: Leaf) -> Leaf:
+        found = trace.leaves.get(leaf.path)
+        if found is None:
+            return leaf
+        return replace(leaf, draws=found.draws, initializer=found.initializer)
+
+    return Flat(tuple(map(one, flat.leaves)), flat.aliases)
+
+
+def rekeyed_streams(golden: Golden, ours: Streams) -> frozenset[str]:
+    """The streams whose base key is not the one that the golden recorded."""
+    return frozenset(
+        name
+        for name, stream in ours.items()
+        if isinstance(golden.streams.get(name), dict)
+        and _base(golden.streams[name]) != _base(stream)
+    )
+
+
+def _base(stream: Mapping[str, Any]) -> tuple[Any, Any]:
+    return stream.get("impl"), stream.get("key")
+
+
+def explain(
+    golden: Golden,
+    obtained: Flat,
+    comparison: Comparison,
+    changes: tuple[tuple[str, Any, Any], ...],
+    tolerance: Tolerance,
+    *,
+    kind: str,
+    build: Build | None = None,
+    repeats: bool = True,
+    model: tuple[Cause, ...] | None = None,
+) -> tuple[Cause, ...]:
+    """Why ``obtained`` is not what ``golden`` holds. Traces and rebuilds where that helps."""
+    evidence = Evidence(
+        kind=kind,
+        comparison=comparison,
+        expected={leaf.path: leaf for leaf in golden.leaves},
+        obtained={leaf.path: leaf for leaf in obtained.leaves},
+        changes=changes,
+        repeats=repeats,
+        model=model,
+    )
+    if build is None or not repeats:
+        return diagnose(evidence)
+    trace = build.trace
+    if isinstance(trace, derivation.Untraceable):
+        return diagnose(replace(evidence, untraceable=str(trace)))
+    now, ours = derived(obtained, trace), streams(trace)
+    if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
+        return diagnose(replace(evidence, repeats=False))
+    reverted: dict[str, tuple[str, ...]] = {}
+    flags = {name: old for name, old, _ in changes if name in environment.SETTABLE}
+    if flags and all(isinstance(old, str | bool | int | float) for old in flags.values()):
+        ours = _translated(ours, golden.streams, changes)
+        now, reverted = _rebuilt(golden, now, build, ours, flags, tolerance)
+    return diagnose(
+        replace(
+            evidence,
+            obtained={leaf.path: leaf for leaf in now.leaves},
+            streams=(golden.streams, ours),
+            draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws),
+            reverted=reverted,
+            rebuilt=bool(flags),
+        )
+    )
+
+
+def _repeats(build: Build, obtained: Flat) -> bool:
+    again = flatten(build.again(), build.only)
+    digests = {leaf.path: digest(leaf.read()) for leaf in again.leaves if leaf.read is not None}
+    return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
+
+
+def _rebuilt(
+    golden: Golden,
+    now: Flat,
+    build: Build,
+    ours: Streams,
+    flags: Mapping[str, Any],
+    tolerance: Tolerance,
+) -> tuple[Flat, dict[str, tuple[str, ...]]]:
+    """Our leaves as derived under the recorded flags, and those that these flags explain."""
+    with environment.under(flags):
+        there = build.rekeyed(ours)
+        trace = there.trace
+        equal = _equal(golden, there, tolerance)
+    names = tuple(sorted(flags))
+    for name in names if len(names) > 1 else ():
+        with environment.under({name: flags[name]}):
+            if name in ("jax_default_prng_impl", "jax_random_seed_offset"):
+                continue  # the base keys follow from both at once
+            if equal and _equal(golden, build, tolerance) == equal:
+                names = (name,)
+                break
+    if isinstance(trace, derivation.Trace):
+        now = derived(now, trace)
+    return now, dict.fromkeys(equal, names)
+
+
+def _equal(golden: Golden, build: Build, tolerance: Tolerance) -> frozenset[str]:
+    try:
+        flat = flatten(build.again(), build.only)
+        same = compare(golden.leaves, flat.leaves, tolerance)
+    except (GoldenError, TypeError, ValueError):
+        return frozenset()
+    return frozenset((*same.matched, *same.rounded))
+
+
+def _translated(
+    ours: Streams, recorded: Streams, changes: tuple[tuple[str, Any, Any], ...]
+) -> Streams:
+    """Our base keys as the same seeds give them under the recorded implementation and offset.
+
+    A threefry key is the seed in two words; an rbg key is that twice
+    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
+    """
+    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
+    found = {}
+    for name, stream in ours.items():
+        there = recorded.get(name, stream)
+        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
+        if len(key) % 2 == 0 and offset:
+            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
+            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
+        width = len(there.get("key") or key)
+        if width != len(key) and key[:2] * (len(key) // 2) == key:
+            key = key[:2] * (width // 2)
+        found[name] = {**stream, "impl": impl, "key": key}
+    return found
