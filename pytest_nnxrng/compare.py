@@ -59,18 +59,19 @@ class Tolerance:
         if "*" in self.relative:
             return self.relative["*"]
         # An 8-bit or smaller float: one step of its grid at the largest element.
-        return float(2.0 ** -ml_dtypes.finfo(dtype_of(dtype)).nmant)
+        info = ml_dtypes.finfo(dtype_of(dtype))  # type: ignore[no-untyped-call]
+        return float(2.0**-info.nmant)
 
 
 @dataclass(frozen=True)
 class Numbers:
     """How two arrays of one shape and dtype differ.
 
-    ``worst`` is the largest absolute difference, at ``index``, where the golden has
-    ``expected`` and the run ``obtained``, ``ulp`` units in the last place apart; both are
-    None when no finite elements differ. ``scale`` is S, ``allowed`` the tolerance in
-    absolute terms, ``nonfinite`` the elements of which one is NaN or infinite and the
-    other is not, or not the same.
+    ``worst`` is the largest absolute difference between finite elements (None for keys), found
+    at ``index``, where the golden has ``expected`` and the run ``obtained``, ``ulp`` units in
+    the last place apart (None for what are not floats). ``scale`` is S, ``allowed`` the
+    tolerance in absolute terms. ``nonfinite`` counts the elements of which one is NaN or
+    infinite and the other is not, or not the same; ``index`` is at the first of them, if any.
     """
 
     differing: int
@@ -83,7 +84,6 @@ class Numbers:
     obtained: str = ""
     ulp: int | None = None
     nonfinite: int = 0
-    first: tuple[int, ...] | None = None
 
     @property
     def is_rounding(self) -> bool:
@@ -102,7 +102,9 @@ class Difference:
     """One leaf that is not what the golden holds.
 
     ``kinds`` says in which ways: added, removed, type, shape, dtype, sharding, aliasing,
-    derivation (of a leaf without values), values; ``values`` without ``numbers`` means that the golden keeps no elements of it.
+    derivation (of a leaf without values), values; ``values`` without ``numbers`` means that
+    the golden keeps no elements of it. What is aliased on one side and not there at all on the
+    other is ``aliasing`` together with ``added`` or ``removed``.
     """
 
     path: str
@@ -164,7 +166,7 @@ def compare(
     """
     old, new = {leaf.path: leaf for leaf in expected}, {leaf.path: leaf for leaf in obtained}
     result = _Collector()
-    untied = _aliases(aliases, result)
+    untied = _aliases(aliases, (old.keys(), new.keys()), result)
     for path in sorted(old.keys() | new.keys()):
         if path not in new:
             if not _below(path, untied):
@@ -189,15 +191,27 @@ class _Collector:
 
 
 def _aliases(
-    aliases: tuple[Mapping[str, str], Mapping[str, str]], result: _Collector
+    aliases: tuple[Mapping[str, str], Mapping[str, str]],
+    paths: tuple[Collection[str], Collection[str]],
+    result: _Collector,
 ) -> tuple[str, ...]:
     old, new = aliases
     moved = sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p))
     for path in moved:
-        result.differences.append(
-            Difference(path, ("aliasing",), alias=(old.get(path), new.get(path)))
-        )
+        kinds: tuple[str, ...] = ("aliasing",)
+        if path not in new and _gone(path, old[path], *paths):
+            kinds = ("aliasing", "removed")
+        elif path not in old and _gone(path, new[path], *reversed(paths)):
+            kinds = ("aliasing", "added")
+        result.differences.append(Difference(path, kinds, alias=(old.get(path), new.get(path))))
     return tuple(moved)
+
+
+def _gone(alias: str, target: str, here: Collection[str], there: Collection[str]) -> bool:
+    """Whether what is at ``target`` here, and so at ``alias``, left no leaf at ``alias`` there."""
+    return any(_below(path, (target,)) for path in here) and not any(
+        _below(path, (alias,)) for path in there
+    )
 
 
 def _below(path: str, roots: tuple[str, ...]) -> bool:
@@ -263,38 +277,50 @@ def _exact(a: np.ndarray, b: np.ndarray, leaf: Leaf) -> Numbers:
     differing = int(moved.sum())
     if not differing:
         return Numbers(0, leaf.size)
-    first = int(moved.argmax())
-    index = tuple(int(i) for i in np.unravel_index(first, leaf.shape))
     if leaf.dtype.startswith("key<"):
+        first = int(moved.argmax())
         pick = slice(first * words, (first + 1) * words)
         return Numbers(
             differing,
             leaf.size,
-            index=index,
+            index=_index(first, leaf),
             expected=str(a.reshape(-1)[pick]),
             obtained=str(b.reshape(-1)[pick]),
-            first=index,
         )
-    x, y = a.reshape(-1)[first].item(), b.reshape(-1)[first].item()
-    worst = float(abs(int(x) - int(y)))
+    x, y = (_native(array.reshape(-1)) for array in (a, b))
+    unsigned = f"u{x.dtype.itemsize}"
+    # Unsigned, a difference of signed integers wraps to the true distance.
+    gap = np.maximum(x, y).view(unsigned) - np.minimum(x, y).view(unsigned)
+    at = int(gap.argmax())
     return Numbers(
         differing,
         leaf.size,
-        worst=worst,
-        index=index,
-        expected=str(x),
-        obtained=str(y),
-        first=index,
+        worst=float(gap[at]),
+        index=_index(at, leaf),
+        expected=str(a.reshape(-1)[at].item()),
+        obtained=str(b.reshape(-1)[at].item()),
     )
 
 
+def _native(integers: np.ndarray) -> np.ndarray:
+    if integers.dtype.kind == "b":
+        return integers.view(np.uint8)
+    return integers if integers.dtype.isbuiltin else integers.astype(np.int16)
+
+
+def _index(at: int, leaf: Leaf) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(at, leaf.shape)) if leaf.shape else ()
+
+
+# Signalling NaNs, and float64 near its end: neither is worth a warning.
+@np.errstate(over="ignore", invalid="ignore")
 def _inexact(a: np.ndarray, b: np.ndarray, tolerance: Tolerance, leaf: Leaf) -> Numbers:
     parts = 2 if a.dtype.kind == "c" else 1
     real = a.real.dtype if parts == 2 else a.dtype
     x, y = a.reshape(-1).view(real), b.reshape(-1).view(real)
     unsigned = np.dtype(f"u{real.itemsize}")
     differing = nonfinite = 0
-    scale, worst, at, first = 0.0, -1.0, 0, None
+    scale, worst, at, odd, first = 0.0, -1.0, 0, None, None
     for start in range(0, x.size, _BLOCK):
         p, q = x[start : start + _BLOCK], y[start : start + _BLOCK]
         moved = p.view(unsigned) != q.view(unsigned)
@@ -308,18 +334,20 @@ def _inexact(a: np.ndarray, b: np.ndarray, tolerance: Tolerance, leaf: Leaf) -> 
         q64 = q.astype(np.float64)
         both = finite & np.isfinite(q64)
         alike = both | (np.isnan(p64) & np.isnan(q64)) | (p64 == q64)
-        nonfinite += int((~alike).sum())
+        if not alike.all():
+            nonfinite += int((~alike).sum())
+            odd = start + int(alike.argmin()) if odd is None else odd
         gap = np.zeros_like(p64)
         np.subtract(p64, q64, out=gap, where=both & moved)
         block = float(np.abs(gap, out=gap).max())
         if block > worst and (both & moved).any():
-            worst, at = block, start + int(gap.argmax())
+            # Bits may differ with no distance between the numbers: 0.0 and -0.0.
+            worst, at = block, start + int((gap if block else both & moved).argmax())
     if tolerance.exact and differing:
         allowed = -1.0
     else:
         allowed = tolerance.of(leaf.dtype) * scale + tolerance.atol
-    show = at if worst >= 0 and not nonfinite else first or 0
-    index = tuple(int(i) for i in np.unravel_index(show // parts, leaf.shape)) if leaf.shape else ()
+    show = odd if odd is not None else at if worst >= 0 else first or 0
     return Numbers(
         differing=differing,
         total=leaf.size * parts,
@@ -327,12 +355,11 @@ def _inexact(a: np.ndarray, b: np.ndarray, tolerance: Tolerance, leaf: Leaf) -> 
         allowed=allowed,
         # Bits may differ with no two numbers apart: NaN payloads.
         worst=max(worst, 0.0),
-        index=index,
+        index=_index(show // parts, leaf),
         expected=_show(x[show]),
         obtained=_show(y[show]),
         ulp=_ulp(x[show : show + 1], y[show : show + 1]),
         nonfinite=nonfinite,
-        first=None,
     )
 
 
@@ -346,11 +373,12 @@ def _ulp(a: np.ndarray, b: np.ndarray) -> int | None:
     """Steps from one float to the other over all floats between; None beyond finite ones."""
     if not (np.isfinite(a.astype(np.float64)) & np.isfinite(b.astype(np.float64))).all():
         return None
-    bits = a.dtype.itemsize * 8
-    top = 1 << (bits - 1)
+    info = ml_dtypes.finfo(a.dtype)  # type: ignore[no-untyped-call]
+    # A float4 lies in the low bits of its byte; a float8_e8m0fnu has no sign.
+    sign = 1 << (info.bits - 1) if info.min < 0 else 0
 
     def ordered(x: np.ndarray) -> int:
-        value = int(x.view(f"u{x.dtype.itemsize}")[0])
-        return value if value < top else top - value
+        value = int(x.view(f"u{x.dtype.itemsize}")[0]) & ((1 << info.bits) - 1)
+        return sign - value if value & sign else value
 
     return abs(ordered(a) - ordered(b))

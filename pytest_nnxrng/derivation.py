@@ -8,15 +8,10 @@ depends on, and through which computation, is then read off the jaxpr (``fingerp
 from __future__ import annotations
 
 import inspect
-import linecache
-import os
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,29 +19,20 @@ from flax import nnx
 from jax.extend.core import jaxpr_as_fun
 
 from pytest_nnxrng import leaves
-from pytest_nnxrng.fingerprint import (
+from pytest_nnxrng.expression import (
     IMPURE,
     RAW,
     UNKNOWN,
     Atom,
-    Drawn,
     Value,
-    Walk,
     digest,
     is_key,
     stream_count,
     stream_key,
 )
+from pytest_nnxrng.fingerprint import Drawn, Walk
+from pytest_nnxrng.source import caller, is_draw, origin, where
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_LIBRARIES = tuple(
-    os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep for module in (jax, flax)
-)
-_STANDARD = tuple(
-    path + os.sep
-    for name, path in sysconfig.get_paths().items()
-    if name in ("stdlib", "platstdlib")
-)
 # Tied parameters are no tree; where NNX can be set to trees, this asks for graphs.
 _GRAPH = {"graph": True} if "graph" in inspect.signature(nnx.split).parameters else {}
 
@@ -131,7 +117,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     counts = [stream.count[...] for stream in streams.values()]
     if any(isinstance(value, jax.core.Tracer) for value in (*keys, *counts)):
         raise Untraceable("the Rngs belong to a JAX transformation (jit, grad, vmap, ...)")
-    staged = _Staged()
+    place, staged = caller(), _Staged()
 
     def function(keys: list[Any], counts: list[Any]) -> Any:
         copied, copied_kwargs = copy_arguments(args, kwargs)
@@ -151,20 +137,23 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         raise Untraceable(_one_line(error)) from error
 
     arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(_states(args, kwargs))}
-    walk = Walk(_where, lambda value: id(value) in arguments)
+    walk = Walk(where, lambda value: id(value) in arguments)
     inputs = [stream_key(name) for name in streams]
     inputs += [
         stream_count(name, np.asarray(count)) for name, count in zip(streams, counts, strict=True)
     ]
-    outputs = walk.closed(closed, inputs)
+    try:
+        outputs = walk.closed(closed, inputs)
+    except Exception as error:
+        raise Untraceable(f"its jaxpr could not be read ({_one_line(error)})") from error
     # A loop's body gives the same key under one label each turn; that is one draw.
     once = {(entry.atoms, id(entry.equation)): entry for entry in reversed(walk.drawn)}
-    drawn = [entry for entry in reversed(once.values()) if _is_draw(entry)]
+    drawn = [entry for entry in reversed(once.values()) if is_draw(entry.equation)]
     ends = _ends(closed, outputs[len(shapes) :], keys, counts)
     return Trace(
         model=_model(staged, shapes),
         leaves=_derivations(staged, outputs, _order(drawn)),
-        draws=tuple([_draw(atom, entry) for entry in drawn for atom in entry.atoms]),
+        draws=tuple([_draw(atom, entry, place) for entry in drawn for atom in entry.atoms]),
         streams={
             name: Stream(
                 impl=str(jax.random.key_impl(key)),
@@ -305,14 +294,14 @@ def _stand_in(leaf: Any, shapes: Iterator[Any]) -> Any:
     if isinstance(leaf, jax.Array):
         return next(shapes)
     # numpy arrays and Python numbers keep the type that an ordinary build gives them.
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if isinstance(leaf, np.ndarray) else leaf
+    return _shape(leaf.shape, leaf.dtype) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _derivations(
     staged: _Staged, outputs: list[Value], order: Mapping[Atom, int]
 ) -> dict[str, Derivation]:
     # Each leaf of this model has its own index for a shape, so that a path leads back to it.
-    shapes = [jax.ShapeDtypeStruct((i,), np.uint8) for i in range(len(staged.state))]
+    shapes = [_shape((i,), np.uint8) for i in range(len(staged.state))]
     model = nnx.merge(staged.graphdef, staged.treedef.unflatten(shapes))[0]
     values = iter(outputs)
     derivations = [
@@ -326,13 +315,17 @@ def _derivations(
     }
 
 
+def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+
 def _constant(leaf: Any) -> Derivation:
     array = np.ascontiguousarray(leaf)
     if array.dtype.hasobject:
         return Derivation((), digest(b"object").hex()[:16], False, "is not an array")
-    hash = digest(str(array.dtype).encode(), str(array.shape).encode(), array.tobytes())
+    code = digest(str(array.dtype).encode(), str(array.shape).encode(), array.tobytes())
     proven = array.ndim == 0
-    return Derivation((), hash.hex()[:16], proven, "" if proven else "is a numpy array")
+    return Derivation((), code.hex()[:16], proven, "" if proven else "is a numpy array")
 
 
 def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
@@ -376,10 +369,10 @@ def _rank(atom: Atom, order: Mapping[Atom, int]) -> tuple[int, str]:
     return -1, _label(atom)
 
 
-def _draw(atom: Atom, entry: Drawn) -> Draw:
+def _draw(atom: Atom, entry: Drawn, place: str) -> Draw:
     count = atom[-1] if isinstance(atom[-1], int) else None
-    where, module = _origin(entry.equation)
-    return Draw(str(atom[0]), count, _label(atom), where, module)
+    line, module = origin(entry.equation)
+    return Draw(str(atom[0]), count, _label(atom), line or place, module)
 
 
 def _ends(closed: Any, outputs: list[Value], keys: list[Any], counts: list[Any]) -> list[Any]:
@@ -399,47 +392,3 @@ def _count(array: Any) -> int | tuple[int, ...]:
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
-
-
-def _frames(equation: Any) -> Iterator[tuple[Any, int]]:
-    """The code objects and lines of the Python stack that made ``equation``, innermost first.
-
-    JAX keeps the stack with each equation, also of one cached long ago; ``source_info`` has no
-    public reader, so whatever is missing ends the walk.
-    """
-    traceback = getattr(getattr(equation, "source_info", None), "traceback", None)
-    if traceback is None:
-        return
-    for code, last in zip(*traceback.raw_frames(), strict=True):
-        yield code, traceback.code_addr2line(code, last)
-
-
-def _is_draw(entry: Drawn) -> bool:
-    """Whether a stream's ``__call__`` made the equation, not a ``fold_in`` of the user's."""
-    streams = sys.modules[nnx.RngStream.__module__].__file__
-    for code, _ in _frames(entry.equation):
-        if not code.co_filename.startswith(_LIBRARIES[0]):
-            return code.co_name == "__call__" and code.co_filename == streams
-    return True
-
-
-def _where(equation: Any) -> str:
-    return _origin(equation)[0].partition(": ")[0]
-
-
-def _origin(equation: Any) -> tuple[str, str]:
-    """The user's line that led to ``equation``, and the innermost class under construction."""
-    module = ""
-    for code, line in _frames(equation):
-        file = code.co_filename
-        owner, _, name = code.co_qualname.rpartition(".")
-        library = file.startswith((*_LIBRARIES, _HERE))
-        if name == "__init__" and not module and not file.startswith((_LIBRARIES[0], _HERE)):
-            module = owner.rpartition(".")[2]
-        third_party = "site-packages" in file or "dist-packages" in file
-        if library or file.startswith("<") or (file.startswith(_STANDARD) and not third_party):
-            continue
-        text = linecache.getline(file, line).strip()
-        place = f"{os.path.basename(file)}:{line}"
-        return (f"{place}: {text}" if text else place), module
-    return "", module

@@ -1,4 +1,4 @@
-"""Differences + derivations + environments -> causes. Wrong confidence is worse than ``unknown``."""
+"""Differences + derivations + environments -> causes; ``unknown`` rather than a wrong one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ import numpy as np
 from pytest_nnxrng.compare import WEIGHTS, Comparison, Difference, Tolerance
 from pytest_nnxrng.leaf import Leaf, is_inexact
 
-WORDS = (
-    "seed stream draws initializer shape dtype variable_type added removed renamed aliasing "
-    "environment rounding values forward rng_state nondeterministic unknown sharding"
-).split()
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
 _REWRITES = (
@@ -31,7 +27,7 @@ _REWRITES = (
 
 @dataclass(frozen=True)
 class Cause:
-    """Why leaves no longer match: one of ``WORDS``, the leaves, one line, and what proves it.
+    """Why leaves no longer match: a word of ``policy.CAUSES``, a line of text, and its proof.
 
     ``finding`` is the same text for the same change in every test, so that a run can count it.
     """
@@ -90,7 +86,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
         moved = not {"values", "derivation"}.isdisjoint(difference.kinds)
         if moved and {"shape", "dtype"}.isdisjoint(difference.kinds):
             open_.append(difference)
-    causes += _environment(evidence, open_)
+    causes += _environment(evidence, evidence.comparison.differences)
     open_ = [d for d in open_ if d.path not in evidence.reverted]
     derived = [d for d in open_ if _derived(d.path, evidence)]
     causes += _derivations(evidence, derived, pairs)
@@ -104,7 +100,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
 
 
 def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
-    differences = evidence.comparison.differences
+    differences = [d for d in evidence.comparison.differences if d.path not in evidence.reverted]
     causes: list[Cause] = []
     for kind, word in _KINDS.items():
         groups: dict[str, list[str]] = {}
@@ -160,9 +156,9 @@ def _renamed(
     parents = {_parent(a): _parent(b) for a, b in pairs.items() if _tail(a) == _tail(b)}
     for path, leaf in removed.items():
         target = f"{parents.get(_parent(path), '')}{_tail(path)}"
-        if path not in pairs and _parent(path) in parents and target in added:
-            if content(leaf) == content(added[target]):
-                pairs[path] = target
+        known = path not in pairs and _parent(path) in parents and target in added
+        if known and content(leaf) == content(added[target]):
+            pairs[path] = target
     return pairs
 
 
@@ -288,10 +284,14 @@ def _base_moved(stream: str, evidence: Evidence) -> bool:
 def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     if not seeds:
         return []
-    both = evidence.streams[0].keys() & evidence.streams[1].keys()
-    every = all(_base_moved(name, evidence) for name in both)
     old, new = evidence.streams
-    shown = ", ".join(f"{name} {_seed(old[name])} -> {_seed(new[name])}" for name in sorted(seeds))
+    both = sorted(old.keys() & new.keys())
+    every = all(_base_moved(name, evidence) for name in both)
+    shown = ", ".join(
+        f"{name} {_seed(old[name])} -> {_seed(new[name])}"
+        for name in both
+        if _base_moved(name, evidence)
+    )
     paths = _once([path for found in seeds.values() for path in found])
     if every:
         text = f"another seed ({shown}): {_leaves(paths)}"
@@ -318,7 +318,7 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
             else:
                 runs.append([move])
         shifts = [run[0].shift for run in runs]
-        # Insertions alone (or removals alone) shift later leaves ever further; else the order moved.
+        # Insertions alone (or removals alone) shift later leaves ever further.
         if (
             len(runs) > 1
             and not (shifts == sorted(shifts) and shifts[0] > 0)

@@ -1,71 +1,75 @@
 """A jaxpr -> for each of its outputs, the keys it follows from and a hash of the rest.
 
-One forward pass over the equations. A value is a function of atoms (keys, mostly): a Merkle
-hash that refers to its atoms by position, and the atoms themselves. So "the same initializer
-on another key" is equality of hashes, and nothing has to be renamed afterwards. Keys are
-followed symbolically (``random_fold_in`` of a stream's base key and a count that constant
-propagation knows), so that a function cached by ``jax.jit`` reads like a fresh one.
+One forward pass over the equations. Keys are followed symbolically (``random_fold_in`` of a
+stream's base key and a count that constant propagation knows), so that a function cached by
+``jax.jit`` reads like a fresh one.
 
 Method: DESIGN.md section 3, FACTS-determinism.md section 3.
 """
 
 from __future__ import annotations
 
-import enum
-import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-import xxhash
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-# ("params",) is a stream's base key, ("params", 3) its draw 3, ("params", 3, 0) draw 0 of the
-# stream that was forked from it, "*" a count that is not known. (RAW, note) and
-# (IMPURE, note) are what else a value depends on. A root of type int is a formal parameter.
-Atom = tuple[Any, ...]
-RAW, IMPURE = "!raw", "!impure"
-UNKNOWN = "*"
+from pytest_nnxrng.expression import (
+    IMPURE,
+    KEY,
+    RAW,
+    UNKNOWN,
+    Atom,
+    Value,
+    canonical_params,
+    combine,
+    content,
+    digest,
+    is_key,
+)
+from pytest_nnxrng.folding import LARGEST, fold
 
 _CALLS = frozenset(
-    "jit pjit closed_call core_call call remat2 remat checkpoint custom_jvp_call custom_vjp_call "
-    "custom_vjp_call_jaxpr custom_jvp_call_jaxpr custom_vmap_call custom_lin run_scoped".split()
+    [
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "call",
+        "remat2",
+        "remat",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "custom_jvp_call_jaxpr",
+        "custom_vmap_call",
+        "custom_lin",
+        "run_scoped",
+    ]
 )
 _MAPPED = frozenset({"shard_map", "xla_pmap"})
 # They say where a value lies or how it is compiled; the value stays what it is.
 _IDENTITIES = frozenset(
-    "sharding_constraint reshard mesh_cast device_put copy copy_p stop_gradient "
-    "optimization_barrier layout_constraint name".split()
+    [
+        "sharding_constraint",
+        "reshard",
+        "mesh_cast",
+        "device_put",
+        "copy",
+        "copy_p",
+        "stop_gradient",
+        "optimization_barrier",
+        "layout_constraint",
+        "name",
+    ]
 )
 # Equations whose outputs have atoms that none of their inputs has, or that must be logged.
 _KEY_SOURCES = frozenset({"random_fold_in", "random_seed", "random_wrap", "random_unwrap"})
-_LARGEST_CONSTANT = 4096  # elements that constant propagation carries
 _LONGEST_UNROLL = 200_000  # equations
-
-
-def digest(*parts: bytes) -> bytes:
-    """A 16-byte hash of ``parts``; where one ends and the next begins counts."""
-    return xxhash.xxh3_128_digest(b"".join([len(p).to_bytes(4, "little") + p for p in parts]))
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What is known of one variable of a jaxpr.
-
-    ``const`` is the concrete value where it is a small integer array; it is how counts are
-    followed. ``wrapped`` is the key that ``random_unwrap`` was given, on its result.
-    """
-
-    hash: bytes
-    atoms: tuple[Atom, ...] = ()
-    const: np.ndarray | None = None
-    wrapped: Value | None = None
-
-
-KEY = digest(b"key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +78,6 @@ class Drawn:
 
     atoms: tuple[Atom, ...]
     equation: Any
-
-
-def stream_key(name: str) -> Value:
-    return Value(KEY, ((name,),))
-
-
-def stream_count(name: str, count: np.ndarray) -> Value:
-    return Value(digest(b"count", name.encode()), (), count)
-
-
-def is_key(atom: Atom) -> bool:
-    return atom[0] not in (RAW, IMPURE)
-
-
-def combine(tag: bytes, inputs: Sequence[Value], extra: Iterable[Atom] = ()) -> Value:
-    """The function ``tag`` of ``inputs``: atoms are numbered by first appearance."""
-    number: dict[Atom, int] = {}
-    parts = [tag]
-    for value in inputs:
-        parts.append(value.hash)
-        if value.atoms:
-            places = [number.setdefault(atom, len(number)) for atom in value.atoms]
-            parts.append(np.asarray(places, np.uint32).tobytes())
-        else:
-            parts.append(b"")
-    for atom in extra:
-        number.setdefault(atom, len(number))
-    return Value(digest(*parts), tuple(number))
 
 
 class Walk:
@@ -141,8 +117,8 @@ class Walk:
             ]
         atoms = tuple(number)
         return [
-            Value(hash, tuple([atoms[place] for place in places]), const)
-            for hash, places, const in self._memo[key]
+            Value(code, tuple([atoms[place] for place in places]), const)
+            for code, places, const in self._memo[key]
         ]
 
     def _run(self, jaxpr: Any, consts: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
@@ -178,7 +154,7 @@ class Walk:
                 return self.closed(inner, inputs)
         if name in _MAPPED and len(jaxprs) == 1 and len(_open(jaxprs[0]).invars) == len(inputs):
             return self._mapped(equation, jaxprs[0], inputs)
-        tag = digest(name.encode(), self._params(equation.params))
+        tag = digest(name.encode(), canonical_params(equation.params, self._nested))
         extra: list[Atom] = []
         if "callback" in name or (equation.effects and equation.outvars):
             extra.append((IMPURE, f"depends on a host callback or side effect ({name})"))
@@ -205,8 +181,8 @@ class Walk:
             # The count is not in a label alone here, so it has to be in the hash.
             chained = Value(digest(b"fold", key.hash), tuple(dict.fromkeys(atoms)))
             return combine(b"random_fold_in", [chained, count])
-        hash = KEY if key.hash == KEY else digest(b"fold", key.hash)
-        return Value(hash, tuple(atoms))
+        code = KEY if key.hash == KEY else digest(b"fold", key.hash)
+        return Value(code, tuple(atoms))
 
     def _cond(self, equation: Any, inputs: list[Value]) -> list[Value]:
         index, *operands = inputs
@@ -305,20 +281,21 @@ class Walk:
                 for atom in value.atoms:
                     root = atom[0]
                     is_carry = isinstance(root, int) and first <= root < first + carried
+                    parts.append(b"carry" if is_carry else b"input")
                     if is_carry and root not in closure:
                         closure[root] = updates[root - first]
                         pending.append(updates[root - first])
             starts = []
             for atom in number:
                 atoms = tuple(_substitute([atom], inputs))
-                hash = inputs[atom[0]].hash if isinstance(atom[0], int) else b""
-                starts.append(Value(hash, atoms))
+                code = inputs[atom[0]].hash if isinstance(atom[0], int) else b""
+                starts.append(Value(code, atoms))
             results.append(combine(digest(*parts), starts))
         return results
 
     def _mapped(self, equation: Any, inner: Any, inputs: list[Value]) -> list[Value]:
         rest = {k: v for k, v in equation.params.items() if v is not inner}
-        tag = digest(equation.primitive.name.encode(), self._params(rest))
+        tag = digest(equation.primitive.name.encode(), canonical_params(rest, self._nested))
         shards = [
             value
             if outer.aval.shape == formal.aval.shape
@@ -334,7 +311,7 @@ class Walk:
 
     def _constants(self, closed: Any) -> list[Value]:
         consts = getattr(closed, "consts", ())
-        if not any(np.size(value) > 1 for value in consts):
+        if not any(np.size(value) > 1 or _is_key(value) for value in consts):
             return [self._constant(value, None) for value in consts]
         users: dict[Any, Any] = {}
         for equation in _open(closed).eqns:
@@ -354,22 +331,22 @@ class Walk:
         place = f" at {place}" if place else ""
         if not isinstance(value, np.ndarray | np.generic | jax.Array):
             value = np.asarray(value, getattr(aval, "dtype", None))
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-            hash = digest(b"raw", str(value.dtype).encode(), _bytes(jax.random.key_data(value)))
+        if _is_key(value):
+            code = digest(b"raw", str(value.dtype).encode(), content(jax.random.key_data(value)))
             origin = "given as an argument" if self._given(value) else f"captured{place}"
-            return Value(hash, ((RAW, f"raw key {origin}"),))
+            return Value(code, ((RAW, f"raw key {origin}"),))
         if id(value) not in self._hashes or value.size == 1:
             kind = f"{value.dtype}{value.shape}".encode()
-            self._hashes[id(value)] = digest(b"const", kind, _bytes(value))
-        hash = self._hashes[id(value)]
+            self._hashes[id(value)] = digest(b"const", kind, content(value))
+        code = self._hashes[id(value)]
         const = None
-        if value.size <= _LARGEST_CONSTANT and value.dtype.kind in "iub":
+        if value.size <= LARGEST and value.dtype.kind in "iub":
             const = np.asarray(value)
         if value.size <= 1 or self._given(value):
-            return Value(hash, (), const)
+            return Value(code, (), const)
         what = "numpy" if isinstance(value, np.ndarray) else "jax"
         note = f"depends on a {what} array {value.dtype}{list(value.shape)} captured{place}"
-        return Value(hash, ((IMPURE, note),), const)
+        return Value(code, ((IMPURE, note),), const)
 
     def _is_pure(self, closed: Any) -> bool:
         jaxpr = _open(closed)
@@ -396,44 +373,13 @@ class Walk:
             self._sizes[id(jaxpr)] = len(jaxpr.eqns) + sum(nested)
         return self._sizes[id(jaxpr)]
 
-    def _params(self, params: dict[str, Any]) -> bytes:
-        parts: list[bytes] = []
-        for name in sorted(params):
-            value = params[name]
-            if value is not None and name not in ("sharding", "debug_info", "name"):
-                parts += [name.encode(), self._canonical(value)]
-        return digest(*parts) if parts else b""
-
-    def _canonical(self, value: Any) -> bytes:
-        """Bytes that say what a parameter means: no ids, addresses, or names of variables."""
-        if isinstance(value, ClosedJaxpr | Jaxpr):
-            formals = [_formal(i, v) for i, v in enumerate(_open(value).invars)]
-            outer, self.drawn = self.drawn, []
-            outputs = self.closed(value, formals)
-            self.drawn = outer
-            return digest(b"jaxpr", combine(b"outputs", outputs).hash)
-        if isinstance(value, enum.Enum):
-            return f"{type(value).__qualname__}.{value.name}".encode()
-        if isinstance(value, str | bytes | bool | int | float | complex):
-            return repr(value).encode()
-        if isinstance(value, np.ndarray | np.generic | jax.Array):
-            return digest(str(value.dtype).encode(), str(value.shape).encode(), _bytes(value))
-        if isinstance(value, tuple | list):
-            return digest(b"tuple", *map(self._canonical, value))
-        if isinstance(value, dict):
-            items = [digest(self._canonical(k), self._canonical(v)) for k, v in value.items()]
-            return digest(b"dict", *sorted(items))
-        if isinstance(value, set | frozenset):
-            return digest(b"set", *sorted(map(self._canonical, value)))
-        if isinstance(value, functools.partial):
-            return digest(b"partial", *map(self._canonical, (value.func, value.args)))
-        if isinstance(value, jax.sharding.Sharding):
-            return f"sharding {getattr(value, 'spec', type(value).__name__)}".encode()
-        if isinstance(value, jax.sharding.Mesh):
-            return f"mesh {dict(value.shape)}".encode()
-        if callable(value) and hasattr(value, "__qualname__"):
-            return f"{value.__module__}.{value.__qualname__}".encode()
-        return re.sub(r" (at )?0x[0-9a-f]+|\bid=\d+", "", f"{type(value)} {value!r}").encode()
+    def _nested(self, closed: Any) -> bytes:
+        formals = [_formal(i, v) for i, v in enumerate(_open(closed).invars)]
+        outer, self.drawn = self.drawn, []
+        outputs = self.closed(closed, formals)
+        self.drawn = outer
+        # The formals come first, so that an output says which of them it uses where.
+        return combine(b"jaxpr", [*formals, *outputs]).hash
 
 
 def _substitute(atoms: Iterable[Atom], inputs: Sequence[Value]) -> Iterator[Atom]:
@@ -463,7 +409,7 @@ def _rewrapped(equation: Any, value: Value) -> Value:
 def _outputs(equation: Any, inputs: list[Value], tag: bytes, extra: Iterable[Atom]) -> list[Value]:
     if len(equation.outvars) == 1:
         out = combine(tag, inputs, extra)
-        const = _fold(equation, inputs)
+        const = fold(equation, [value.const for value in inputs])
         return [out if const is None else Value(out.hash, out.atoms, const)]
     return [
         combine(digest(tag, str(i).encode()), inputs, extra) for i in range(len(equation.outvars))
@@ -481,65 +427,6 @@ def _stack(values: list[Value]) -> Value:
     if len(consts) < len(values) or not consts:
         return out
     return Value(out.hash, out.atoms, np.stack(consts))
-
-
-def _fold(equation: Any, inputs: list[Value]) -> np.ndarray | None:
-    """The value of an integer equation on known inputs; None when it is not known."""
-    aval = equation.outvars[0].aval
-    consts = [value.const for value in inputs if value.const is not None]
-    fold = _FOLDS.get(equation.primitive.name)
-    if fold is None or len(consts) < len(inputs):
-        return None
-    dtype = getattr(aval, "dtype", None)
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "iub" or aval.size > _LARGEST_CONSTANT:
-        return None
-    with np.errstate(all="ignore"):
-        folded = np.asarray(fold(equation.params, *consts)).astype(dtype)
-    return folded if folded.shape == aval.shape else None
-
-
-def _broadcast(params: Any, x: np.ndarray) -> np.ndarray:
-    shape = [1] * len(params["shape"])
-    for size, dimension in zip(x.shape, params["broadcast_dimensions"], strict=True):
-        shape[dimension] = size
-    return np.broadcast_to(x.reshape(shape), params["shape"])
-
-
-def _dynamic_slice(params: Any, x: np.ndarray, *starts: np.ndarray) -> np.ndarray:
-    sizes = params["slice_sizes"]
-    places = [min(max(int(s), 0), n - k) for s, n, k in zip(starts, x.shape, sizes, strict=True)]
-    return x[tuple([slice(p, p + k) for p, k in zip(places, sizes, strict=True)])]
-
-
-def _strided(params: Any, x: np.ndarray) -> np.ndarray:
-    steps = params["strides"] or [1] * x.ndim
-    limits = zip(params["start_indices"], params["limit_indices"], steps, strict=True)
-    return x[tuple([slice(*limit) for limit in limits])]
-
-
-_FOLDS: dict[str, Callable[..., Any]] = {
-    "add": lambda p, x, y: x + y,
-    "sub": lambda p, x, y: x - y,
-    "mul": lambda p, x, y: x * y,
-    "max": lambda p, x, y: np.maximum(x, y),
-    "min": lambda p, x, y: np.minimum(x, y),
-    "eq": lambda p, x, y: x == y,
-    "ne": lambda p, x, y: x != y,
-    "lt": lambda p, x, y: x < y,
-    "le": lambda p, x, y: x <= y,
-    "gt": lambda p, x, y: x > y,
-    "ge": lambda p, x, y: x >= y,
-    "select_n": lambda p, which, *cases: np.choose(which.astype(int), cases),
-    "convert_element_type": lambda p, x: x,
-    "reshape": lambda p, x: x.reshape(p["new_sizes"]),
-    "squeeze": lambda p, x: x.squeeze(tuple(p["dimensions"])),
-    "transpose": lambda p, x: x.transpose(p["permutation"]),
-    "broadcast_in_dim": _broadcast,
-    "slice": _strided,
-    "dynamic_slice": _dynamic_slice,
-    "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
-    "iota": lambda p: np.indices(p["shape"])[p["dimension"]],
-}
 
 
 def _open(closed: Any) -> Any:
@@ -561,13 +448,11 @@ def _called(equation: Any) -> Any:
 
 
 def _formal(place: int, variable: Any) -> Value:
-    dtype = getattr(variable.aval, "dtype", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if _is_key(variable.aval):
         return Value(KEY, ((place,),))
     return Value(digest(b"formal", str(variable.aval).encode()), ((place,),))
 
 
-def _bytes(value: Any) -> bytes:
-    # Reading a large array once is what makes it part of the hash.
-    data = np.ascontiguousarray(np.asarray(value))
-    return xxhash.xxh3_128_digest(data.reshape(-1).view(np.uint8)) if data.size else b""
+def _is_key(array: Any) -> bool:
+    dtype = getattr(array, "dtype", None)
+    return dtype is not None and bool(jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,8 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
     used = {rootdir / check.golden for check in outcomes.all()}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
-    for file, cls, function, parameters in outcomes.passed:
-        passed.setdefault(file, set()).add((cls, function, parameters))
+    for where, cls, function, parameters in outcomes.passed:
+        passed.setdefault(where, set()).add((cls, function, parameters))
     found: dict[Use, list[Path]] = {kind: [] for kind in Use}
     silent: list[Path] = []
     for folder in golden_folders:
@@ -105,13 +106,13 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
         if not left:
             continue
         existing = [file for file in test_files(folder) if file.is_file()]
-        name = _relative(existing[0], rootdir) if existing else ""
-        collected = outcomes.collected.get(name)
+        test_file = _relative(existing[0], rootdir) if existing else ""
+        collected = outcomes.collected.get(test_file)
         if existing and collected is None:
             silent.append(existing[0])
             continue
         whole = collected is None or collected[0]
-        heads = {head for cls, head, _ in passed.get(name, ())}
+        heads = {head for cls, head, _ in passed.get(test_file, ())}
         file = _file(existing, collected)
         for path in left:
             # Of a file that ran in part, only the goldens of what ran are worth opening.
@@ -119,7 +120,7 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
                 continue
             owner = read_owner(path)
             key = None if owner is None else (owner.cls, owner.function, owner.parameters)
-            found[use(key, file, passed.get(name, ()))].append(path)
+            found[use(key, file, passed.get(test_file, ()))].append(path)
     return Survey(tuple(found[Use.UNUSED]), tuple(found[Use.GONE]), tuple(silent))
 
 
@@ -156,9 +157,7 @@ def values_files(directory: Path, stem: str) -> list[Path]:
     return [
         Path(entry.path)
         for entry in os.scandir(directory)
-        if entry.name.startswith(f"{stem}.")
-        and entry.name.endswith(".safetensors")
-        and len(entry.name) == len(stem) + len(".12345678.safetensors")
+        if re.fullmatch(rf"{re.escape(stem)}\.[0-9a-f]{{8}}\.safetensors", entry.name)
     ]
 
 

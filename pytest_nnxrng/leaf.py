@@ -10,14 +10,25 @@ from typing import Any
 import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
 import numpy as np
 
-_ONE_BYTE = (
-    "int4 uint4 int2 uint2 int1 uint1 float4_e2m1fn float6_e2m3fn float6_e3m2fn float8_e3m4 "
-    "float8_e4m3 float8_e4m3b11fnuz float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz "
-    "float8_e8m0fnu"
-).split()
-_NATIVE = (
-    "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64"
-).split()
+_FLOAT8 = [
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+]
+_SMALLER = [
+    *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
+    *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
+]
+_ONE_BYTE = [*_FLOAT8, *_SMALLER]
+_NATIVE = [
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "bfloat16", "float32", "float64"),
+]
 _COMPLEX = {"complex64": "float32", "complex128": "float64"}
 _PYTHON = {
     "python bool": "bool",
@@ -72,7 +83,8 @@ def dtype_of(name: str) -> np.dtype:
         return np.dtype(np.uint32)
     name = _PYTHON.get(name, name)
     if name in _ONE_BYTE or name == "bfloat16":
-        return np.dtype(getattr(ml_dtypes, name))
+        kind: np.dtype = np.dtype(getattr(ml_dtypes, name))
+        return kind
     if name in _NATIVE or name in _COMPLEX:
         return np.dtype(name)
     raise UnsupportedDtype(name)
@@ -104,6 +116,8 @@ def is_inexact(name: str) -> bool:
     )
 
 
+# Signalling NaNs and float64 near its end: neither is worth a warning.
+@np.errstate(over="ignore", invalid="ignore")
 def statistics(array: np.ndarray) -> dict[str, float | int | str]:
     """What a reader sees of a leaf: mean, std, min and max, in float64, six digits.
 
@@ -130,10 +144,10 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
             continue
         # Shifted by an element, so that the variance of a narrow distribution survives.
         shift = float(block[0]) if shift is None else shift
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
         block -= shift
         total += float(block.sum())
         square += float(np.square(block).sum())
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
         finite += block.size
     row: dict[str, float | int | str] = {}
     if finite and shift is not None:
@@ -142,8 +156,8 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
         row = {
             "mean": _number(mean + shift),
             "std": _number(deviation),
-            "min": _number(low + shift),
-            "max": _number(high + shift),
+            "min": _number(low),
+            "max": _number(high),
         }
     if finite != flat.size:
         row["nonfinite"] = flat.size - finite

@@ -7,6 +7,7 @@ registers its own nodes. So nothing is split, merged or cloned (which reorders
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,8 +30,6 @@ _SCALARS: dict[type, tuple[str, str]] = {
 # The first is today's name; the second is the one of flax 0.11.
 _NODE: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
 _REF: tuple[type, ...] = tuple(t for t in [getattr(jax, "Ref", None)] if t is not None)
-# flax 0.11 has no nnx.data: there a Python scalar of a node is a static attribute.
-_SCALAR_ATTRIBUTES = hasattr(nnx, "data")
 
 
 class UnsupportedValue(TypeError):
@@ -59,9 +58,10 @@ def path_string(path: tuple[Any, ...]) -> str:
     parts: list[str] = []
     for key in path:
         if isinstance(key, str):
-            parts.append(f".{key}" if _PLAIN_KEY.match(key) else f"[{json_string(key)}]")
+            name = str.__str__(key)  # an Enum of texts formats itself in its own way
+            parts.append(f".{name}" if _PLAIN_KEY.match(name) else f"[{json_string(name)}]")
         elif isinstance(key, int) and not isinstance(key, bool):
-            parts.append(f".{key}")
+            parts.append(f".{int(key)}")
         else:
             parts.append(f"[{type(key).__name__}:{json_string(repr(key))}]")
     return "".join(parts).removeprefix(".")
@@ -76,15 +76,20 @@ def flatten(value: Any, only: Any = None) -> Flat:
     Raises:
       UnsupportedValue: for a tracer, a deleted buffer, or a type that no golden can hold.
     """
-    keep = (lambda path, leaf: True) if only is None else nnx.filterlib.to_predicate(only)
-    walk = _Walk(keep)
+    walk = _Walk(None if only is None else nnx.filterlib.to_predicate(only))
     walk.visit((), value)
-    return Flat(tuple(sorted(walk.leaves, key=lambda leaf: leaf.path)), walk.aliases)
+    leaves = sorted(walk.leaves, key=lambda leaf: leaf.path)
+    for one, other in itertools.pairwise(leaves):
+        if one.path == other.path:
+            raise UnsupportedValue(
+                f"two leaves are named {one.path}: a pytree type gives both the same key"
+            )
+    return Flat(tuple(leaves), walk.aliases)
 
 
 class _Walk:
-    def __init__(self, keep: Callable[[tuple[Any, ...], Any], bool]) -> None:
-        self.keep = keep
+    def __init__(self, only: Callable[[tuple[Any, ...], Any], bool] | None) -> None:
+        self.only = only
         self.leaves: list[Leaf] = []
         self.aliases: dict[str, str] = {}
         # The objects themselves are kept, so that no id is reused during the walk.
@@ -93,53 +98,58 @@ class _Walk:
 
     def visit(self, path: tuple[Any, ...], value: Any) -> None:
         if isinstance(value, nnx.Variable):
-            if self._is_new(path, value) and self.keep(path, value):
+            if self._keeps(path, value) and self._is_new(path, value):
                 self._variable(path, value)
         elif is_node(value):
-            if self._is_new(path, value):
-                self._children(path, value)
+            # A filter may have left out what was below the node where it was met first.
+            if self._is_new(path, value) if self.only is None else id(value) not in self.open:
+                self._each(path, value, self.visit)
         elif _is_leaf(value):
-            if self.keep(path, value):
+            if self._keeps(path, value):
                 self.leaves.append(_leaf(path, value))
         else:
-            self._children(path, value)
+            self._each(path, value, self.visit)
+
+    def _keeps(self, path: tuple[Any, ...], value: Any) -> bool:
+        return self.only is None or self.only(path, value)
 
     def _is_new(self, path: tuple[Any, ...], value: Any) -> bool:
         first, _ = self.seen.setdefault(id(value), (path_string(path), value))
         if first == path_string(path):
             return True
-        if self.keep(path, value):
-            self.aliases[path_string(path)] = first
+        self.aliases[path_string(path)] = first
         return False
 
-    def _children(self, path: tuple[Any, ...], value: Any) -> None:
+    def _each(self, path: tuple[Any, ...], value: Any, visit: Callable[..., None]) -> None:
         if id(value) in self.open:
             raise UnsupportedValue(f"{_name(path)} contains itself")
         self.open.add(id(value))
         for key, child in _children(path, value):
-            self.visit((*path, key), child)
+            visit((*path, key), child)
         self.open.discard(id(value))
 
     def _variable(self, path: tuple[Any, ...], variable: Any) -> None:
-        kind = {
+        kind: dict[str, Any] = {
             "type": getattr(variable, "var_type", type(variable)).__name__,
             "rng": isinstance(variable, nnx.RngState),
             "sharding": _sharding(variable),
         }
         raw = variable.get_raw_value() if hasattr(variable, "get_raw_value") else variable.raw_value
-        if _is_leaf(raw):
-            self.leaves.append(_leaf(path, raw, **kind))
-            return
-        for key_path, leaf in jax.tree_util.tree_flatten_with_path(raw)[0]:
-            inner = (*path, *map(_key, key_path))
-            if not _is_leaf(leaf):
-                raise _unsupported(inner, leaf)
-            self.leaves.append(_leaf(inner, leaf, **kind))
+
+        def visit(path: tuple[Any, ...], value: Any) -> None:
+            if _is_leaf(value):
+                self.leaves.append(_leaf(path, value, **kind))
+            else:
+                self._each(path, value, visit)
+
+        visit(path, raw)
 
 
 def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
     try:
-        found = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)[0]
+        # The first call asks about `value` itself, which may be its own child.
+        asked = itertools.count()
+        found = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda _: next(asked) > 0)[0]
     except (TypeError, ValueError) as error:
         raise UnsupportedValue(f"{_name(path)} cannot be flattened: {error}") from error
     if len(found) == 1 and not found[0][0]:
@@ -151,9 +161,7 @@ def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
                 yield name, child
         return
     for key_path, child in found:
-        static = not _SCALAR_ATTRIBUTES and is_node(value) and type(child) in _SCALARS
-        if not static:
-            yield _key(key_path[0]), child
+        yield _key(key_path[0]), child
 
 
 def _holds_variables(value: Any) -> bool:
@@ -171,8 +179,8 @@ def _key(key: Any) -> Any:
 
 
 def _is_leaf(value: Any) -> bool:
-    leaf_types = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
-    return isinstance(value, leaf_types) or isinstance(value, _REF) or type(value) in _SCALARS
+    leaf_types = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *_REF)
+    return isinstance(value, leaf_types) or type(value) in _SCALARS
 
 
 def _leaf(
@@ -185,7 +193,7 @@ def _leaf(
 ) -> Leaf:
     name = path_string(path)
     if isinstance(value, _REF):
-        value = value[...]
+        value = value[...]  # type: ignore[index]
     if isinstance(value, jax.core.Tracer):
         raise UnsupportedValue(
             f"{_name(path)} is a tracer ({value.aval}): the check was called inside a JAX "
@@ -231,7 +239,7 @@ def _reader(path: tuple[Any, ...], value: Any) -> Callable[[], np.ndarray] | Non
             f"{_name(path)} has been deleted or donated to a jitted function; "
             "check it before it is donated."
         )
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         return lambda: np.asarray(jax.random.key_data(value))
     return lambda: np.ascontiguousarray(np.asarray(value)).reshape(value.shape)
 

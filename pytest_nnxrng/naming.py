@@ -33,7 +33,7 @@ class Identity:
     parameters: str | None = None
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """Return ``name`` if a check may have it.
 
     Raises:
@@ -55,7 +55,7 @@ def check_name(name: str) -> str:
         problem = "has a character that cannot be printed"
     elif name.isdigit():
         problem = "is a number, as the names of unnamed checks are"
-    if problem:
+    if problem or not isinstance(name, str):
         shown = f"{name[:40]!r}..." if isinstance(name, str) and len(name) > 40 else repr(name)
         raise BadName(
             f"the check's name {shown} {problem}. Give it a short plain name: "
@@ -84,6 +84,7 @@ def stem(identity: Identity, check: str) -> str:
     readable = f"{head}{tail}.{check}"
     plain = (
         _PLAIN.match(head)
+        and "." not in identity.function  # or it could be a class and its function
         and _PLAIN.match(parameters or "")
         and _PLAIN_CHECK.match(check)
         and len(readable) <= _MAX_STEM
@@ -92,11 +93,11 @@ def stem(identity: Identity, check: str) -> str:
         return readable
     exact = json.dumps([identity.cls, identity.function, parameters, check])
     short = hashlib.sha256(exact.encode()).hexdigest()[:8]
-    return f"{_tame(head, 50)}{_tame(tail, 30)}~{short}.{_tame(check, 20)}"
+    return f"{_tame(head, 50) or '-'}{_tame(tail, 30)}~{short}.{_tame(check, 20) or '-'}"
 
 
 def _tame(text: str, length: int) -> str:
-    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]+", "-", text)[:length].rstrip(".") or "-"
+    return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]+", "-", text)[:length].rstrip(".")
 
 
 def paths(directory: Path, stem: str, platform: str) -> tuple[Path, Path]:

@@ -13,7 +13,8 @@ class Check:
 
     ``status`` is a ``policy.Status`` value; ``golden`` the manifest's path relative to
     rootdir; ``written`` tells that this run wrote it, ``failed`` that the check failed.
-    ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
+    ``causes`` have word, leaves, text, evidence and finding; ``differences`` are the report's
+    rows. ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
     """
 
     test: str
@@ -27,7 +28,8 @@ class Check:
     worst: str = ""
     same_environment: bool = True
     unread: int = 0
-    causes: tuple[str, ...] = ()
+    causes: tuple[Mapping[str, Any], ...] = ()
+    differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -35,7 +37,8 @@ class Check:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Check:
-        return cls(**{**row, "causes": tuple(row["causes"]), "notes": tuple(row["notes"])})
+        lists = ("causes", "differences", "notes")
+        return cls(**{**row, **{name: tuple(row[name]) for name in lists}})
 
 
 @dataclass
@@ -82,6 +85,30 @@ class Outcomes:
             for (cls, function), every in functions.items()
             for parameters in sorted(every, key=str)
         ]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One change, wherever it showed: its word, its text, the goldens and leaves it moved."""
+
+    word: str
+    text: str
+    goldens: tuple[str, ...]
+    leaves: int
+
+
+def findings(checks: Iterable[Check]) -> list[Finding]:
+    """The causes of a run's mismatches, those of one change as one, the widest first."""
+    groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for check in checks:
+        for cause in check.causes:
+            key = (cause["word"], cause["finding"] or cause["word"])
+            groups.setdefault(key, []).append((check.golden, len(cause["leaves"])))
+    found = [
+        Finding(word, text, tuple(dict.fromkeys(g for g, _ in rows)), sum(n for _, n in rows))
+        for (word, text), rows in groups.items()
+    ]
+    return sorted(found, key=lambda finding: -len(finding.goldens))
 
 
 @dataclass(frozen=True)

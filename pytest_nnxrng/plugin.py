@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from pytest_nnxrng import inventory, policy, settings
 from pytest_nnxrng.naming import Identity
-from pytest_nnxrng.outcomes import Check, Outcomes, totals
+from pytest_nnxrng.outcomes import Check, Outcomes, findings, totals
 from pytest_nnxrng.policy import Mode, Outcome
+from pytest_nnxrng.report import machine
 from pytest_nnxrng.settings import BadSetting, Settings, first
 
 if TYPE_CHECKING:
@@ -56,6 +58,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write goldens that are missing or no longer match, for tests that pass otherwise",
     )
     group.addoption(
+        "--nnx-update-only",
+        metavar="CAUSES",
+        help="update only goldens all of whose causes are among these: draws,environment",
+    )
+    group.addoption(
+        "--nnx-report",
+        metavar="DIR",
+        help="write DIR/report.json, and to DIR/obtained what is missing or differs",
+    )
+    group.addoption(
         "--nnx-refresh-snapshots",
         action="store_true",
         help="rewrite goldens that match but were recorded under another environment",
@@ -90,10 +102,15 @@ def read_settings(config: pytest.Config) -> Settings:
     """The settings of a run, each from its option, its ini key or its default."""
     ini, option = config.getini, config.getoption
     source = "--nnx-seed" if option("nnx_seed") is not None else "nnx_seed"
+    only, report = option("nnx_update_only"), option("nnx_report")
     limit = ini("nnx_snapshot_store_limit")
     return Settings(
         seed=settings.seed(first(option("nnx_seed"), ini("nnx_seed"), 0), source),
-        mode=Mode(option("nnx_update_snapshots"), option("nnx_refresh_snapshots")),
+        mode=Mode(
+            option("nnx_update_snapshots") or bool(only),
+            option("nnx_refresh_snapshots"),
+            settings.causes(only, "--nnx-update-only") if only else frozenset(),
+        ),
         prune=option("nnx_prune_snapshots"),
         device=first(option("nnx_device"), ini("nnx_device")),
         folder=settings.folder_name(
@@ -105,6 +122,7 @@ def read_settings(config: pytest.Config) -> Settings:
         weights_tol=settings.tolerances(ini("nnx_weights_tol"), "nnx_weights_tol"),
         outputs_tol=settings.tolerances(ini("nnx_outputs_tol"), "nnx_outputs_tol"),
         strict=ini("nnx_strict"),
+        report=config.invocation_params.dir / report if report else None,
     )
 
 
@@ -119,6 +137,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[OUTCOMES] = Outcomes()
         if made.prune and (refusal := policy.prune_refusal(policy.Run(_narrowed(config)))):
             raise BadSetting(refusal)
+        if made.report is not None and not hasattr(config, "workerinput"):
+            machine.prepare(made.report)
         if made.device is not None:
             _use_device(config, made.device)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
@@ -217,7 +237,11 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     from pytest_nnxrng.snapshot import Snapshot, TestChecks
 
     checks = TestChecks(
-        identity(request.node), request.path, request.config.stash[SETTINGS], lambda: nnx_device
+        identity(request.node),
+        request.path,
+        request.config.stash[SETTINGS],
+        lambda: nnx_device,
+        request.config.rootpath,
     )
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (
@@ -253,6 +277,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 "checks are settled. Check inside the test, or in the set-up of a fixture it uses"
             )
     if checks is not None and checks.failing:
+        for result in checks.failing:
+            for cause in result.causes:
+                item.user_properties.append(("nnx_cause", f"{cause.word}: {cause.text}"))
         raise SnapshotMismatch(_texts(item, checks)[0])
     return result
 
@@ -337,6 +364,8 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         worst=f"{near or 'the value'} in {golden}" if near is not None else "",
         same_environment=not result.changes,
         unread=len(comparison.unread) if comparison is not None else 0,
+        causes=tuple(asdict(cause) for cause in result.causes),
+        differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=(result.note,) if result.note and result.written else (),
     )
 
@@ -398,6 +427,8 @@ class Recorder:
         self.survey = inventory.survey(self.outcomes, root, found)
         if self.settings.prune:
             self._prune(session)
+        if self.settings.report is not None:
+            machine.write(self.settings.report, self.outcomes, self.survey, root)
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir
@@ -432,7 +463,9 @@ class Recorder:
         if not (checks or unused or gone or self.deleted or self.refusal):
             return
         terminalreporter.section("nnx snapshots", sep="-")
-        lines = summary.lines(totals(checks), unused, gone, self.deleted, self._notes(checks))
+        lines = summary.lines(
+            totals(checks), unused, gone, self.deleted, self._notes(checks), findings(checks)
+        )
         for line in lines:
             terminalreporter.line(line)
 

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+
+# The words for why a leaf no longer matches, in text, in report.json and on the command line.
+CAUSES = (
+    "seed",
+    "stream",
+    "draws",
+    "initializer",
+    "shape",
+    "dtype",
+    "variable_type",
+    "added",
+    "removed",
+    "renamed",
+    "aliasing",
+    "sharding",
+    "environment",
+    "rounding",
+    "values",
+    "forward",
+    "rng_state",
+    "nondeterministic",
+    "unknown",
+)
 
 
 class Status(Enum):
@@ -28,10 +51,14 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Mode:
-    """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``."""
+    """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
+
+    ``only`` (``--nnx-update-only``) narrows an update to goldens all of whose causes are in it.
+    """
 
     update: bool = False
     refresh: bool = False
+    only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,16 +76,20 @@ def decide(
     *,
     same_environment: bool = True,
     repeats: bool = True,
+    causes: Collection[str] = (),
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
 
-    ``repeats`` is False for a build that gave two different models: it fails and is never
-    written. With ``outcome`` PENDING, ``writes`` says what is to be made ready.
+    ``causes`` are the words for why a golden is DIFFERENT. ``repeats`` is False for a build
+    that gave two different models: it fails and is never written. With ``outcome`` PENDING,
+    ``writes`` says what is to be made ready.
     """
     good = status in (Status.MATCHED, Status.ROUNDED)
     if not repeats:
         return Decision(fails=True, writes=False)
     accepted = mode.update and status is not Status.LOCKED
+    if mode.only:
+        accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)
     wanted = accepted and not good
     if mode.refresh and good and not same_environment:
         wanted = True

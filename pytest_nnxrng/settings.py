@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from pytest_nnxrng.naming import FOLDER
-from pytest_nnxrng.policy import Mode
+from pytest_nnxrng.policy import CAUSES, Mode
 
 STORE_LIMIT = 1 << 20
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -33,6 +34,7 @@ class Settings:
     weights_tol: Mapping[str, float] = field(default_factory=dict)
     outputs_tol: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
+    report: Path | None = None
 
 
 def first(*values: Any) -> Any:
@@ -85,11 +87,24 @@ def tolerance(value: Any, source: str) -> float:
         if isinstance(value, bool):
             raise ValueError
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadSetting(f"{source}: {value!r} is not a tolerance. It is a number: 1e-5") from None
     if not (math.isfinite(number) and number >= 0):
         raise BadSetting(f"{source}: {value!r} is not a tolerance. It is 0 or more, and finite")
     return number
+
+
+def causes(value: str, source: str) -> frozenset[str]:
+    """``draws,environment`` -> the words for causes.
+
+    Raises:
+      BadSetting: for a word that names no cause.
+    """
+    words = [word.strip() for word in value.split(",")]
+    unknown = [word for word in words if word not in CAUSES]
+    if unknown:
+        raise BadSetting(f"{source}: {unknown[0]!r} is no cause. Causes are {', '.join(CAUSES)}")
+    return frozenset(words)
 
 
 def size(value: str, source: str) -> int:
@@ -100,7 +115,7 @@ def size(value: str, source: str) -> int:
     """
     number, _, unit = value.strip().partition(" ")
     units = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-    if not number.isdigit() or unit.strip() not in units:
+    if not re.fullmatch("[0-9]{1,18}", number) or unit.strip() not in units:
         raise BadSetting(f"{source}: {value!r} is not a size. Sizes are written 512, 64 KiB, 1 MiB")
     return int(number) * units[unit.strip()]
 

@@ -4,7 +4,7 @@ A golden does not store the values of a large leaf. It keeps a digest, which say
 moved, and a sketch of 84 numbers (about 560 characters), which says how much moved.
 
 What is summed. The array, flattened in C order (a complex number is two reals), is cut into blocks
-of 128 rows by 1021 columns, or of 16 rows where that would leave less than 12 blocks. 1021 is a
+of 128 rows by 1021 columns, or of 32 rows where that would leave less than 12 blocks. 1021 is a
 prime, so that no axis of a usual shape falls into one column. Element
 (row, column) of block b gets the sign ``T[o(b) + 641 row + column]``, T a fixed pseudo-random table
 and o(b) a pseudo-random offset; the rows are added up, which leaves 1021 *cells* a block. Each cell
@@ -43,7 +43,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Words: TypeAlias = NDArray[np.uint64]
 
 ROWS, COLUMNS = 128, 1021
-FEW_ROWS = 16
+FEW_ROWS = 32
 SETS, BUCKETS, SEGMENTS = 3, 16, 12
 FALSE_ALARM = 3e-9  # derived in `judge`
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from pytest_nnxrng.leaf import Leaf, statistics
 from pytest_nnxrng.leaves import Flat, UnsupportedValue, flatten, is_node
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
+from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.settings import Settings
 from pytest_nnxrng.sketch import digest
 
@@ -80,6 +82,7 @@ class TestChecks:
     test_file: Path
     settings: Settings
     platform_device: Callable[[], jax.Device]
+    rootdir: Path = field(default_factory=Path)
     results: list[Result] = field(default_factory=list)
     closed: str = ""
     subtest_failed: bool = False
@@ -117,7 +120,7 @@ class Snapshot:
     All checks of a test are made; a mismatch fails the test at the end of its body.
     """
 
-    def __init__(self, checks: TestChecks, options: Options = Options()) -> None:  # noqa: B008
+    def __init__(self, checks: TestChecks, options: Options = Options()) -> None:
         self._checks = checks
         self._options = options
 
@@ -252,11 +255,9 @@ def _run_check(
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
     found = _load(checks, options, name, device.platform)
-    result = _judge(checks, options, obtained, found, name, kind, build, repeats, device)
-    result.whole_model = options.only is None and _holds_nnx(value)
-    if result.status is Status.DIFFERENT:
-        result.causes = _explain(checks, options, found, obtained, result, build, repeats)
-    if result.decision.writes:
+    whole = options.only is None and _holds_nnx(value)
+    result = _judge(checks, options, obtained, found, name, kind, build, repeats, whole, device)
+    if result.decision.writes or (checks.settings.report and result.decision.fails):
         _make_ready(checks, result, obtained, build, device)
     checks.results.append(result)
 
@@ -373,6 +374,7 @@ def _judge(
     kind: str,
     build: Build | None,
     repeats: bool,
+    whole_model: bool,
     device: jax.Device,
 ) -> Result:
     comparison, error = None, found.error
@@ -396,12 +398,29 @@ def _judge(
     status = _status(comparison, error)
     # A golden made abstract gains its values when the user refreshes it.
     complete = options.abstract or comparison is None or not comparison.unread
+    causes: tuple[Cause, ...] = ()
+    mode, models = checks.settings.mode, [r for r in checks.results if r.whole_model]
+    follows = tuple(c for r in models for c in r.causes) if kind == "value" else ()
+    if comparison is not None and status is Status.DIFFERENT and (mode.only or not mode.update):
+        assert found.golden is not None
+        causes = explain(
+            found.golden,
+            obtained,
+            comparison,
+            changes,
+            _tolerance(checks.settings, options, kind),
+            kind=kind,
+            build=build,
+            repeats=repeats,
+            model=follows if models and not whole_model else None,
+        )
     decision = policy.decide(
         status,
-        checks.settings.mode,
+        mode,
         Outcome.PENDING,
         same_environment=not changes and complete,
         repeats=repeats,
+        causes={cause.word for cause in causes or follows},
     )
     problem = "" if error is None else str(error)
     if not repeats:
@@ -420,6 +439,8 @@ def _judge(
         comparison=comparison,
         problem=problem,
         changes=changes,
+        causes=causes,
+        whole_model=whole_model,
         note=_note(found, device.platform) if decision.writes else "",
     )
 
@@ -434,32 +455,6 @@ def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
     return Status.ROUNDED if comparison.rounded else Status.MATCHED
 
 
-def _explain(
-    checks: TestChecks,
-    options: Options,
-    found: _Found,
-    obtained: Flat,
-    result: Result,
-    build: Build | None,
-    repeats: bool,
-) -> tuple[Cause, ...]:
-    assert found.golden is not None
-    assert result.comparison is not None
-    models = [r for r in checks.results if r.whole_model]
-    of_a_model = result.kind == "value" and not result.whole_model and bool(models)
-    return explain(
-        found.golden,
-        obtained,
-        result.comparison,
-        result.changes,
-        _tolerance(checks.settings, options, result.kind),
-        kind=result.kind,
-        build=build,
-        repeats=repeats,
-        model=tuple(c for r in models for c in r.causes) if of_a_model else None,
-    )
-
-
 def _make_ready(
     checks: TestChecks, result: Result, obtained: Flat, build: Build | None, device: jax.Device
 ) -> None:
@@ -471,7 +466,12 @@ def _make_ready(
     leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
-        result.staged = store.stage(result.path, made)
+        if result.decision.writes:
+            result.staged = store.stage(result.path, made)
+        else:
+            assert checks.settings.report is not None
+            place = os.path.relpath(result.path, checks.rootdir)
+            store.stage(checks.settings.report / OBTAINED / place, made).commit()
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"

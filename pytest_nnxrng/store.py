@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_nnxrng import golden as format
-from pytest_nnxrng.golden import Golden
+from pytest_nnxrng.golden import Golden, dumps, write_values
 from pytest_nnxrng.inventory import remove_empty, values_files
 
 _TEMPORARY = ".nnx-tmp"
@@ -31,13 +31,15 @@ class Staged:
         """
         directory, stem = self.path.parent, self.path.name.removesuffix(".json")
         try:
+            # Another process may have found the folder empty and removed it.
+            directory.mkdir(parents=True, exist_ok=True)
             if self.temporary is not None:
                 assert self.golden.values is not None
                 self.temporary.replace(directory / self.golden.values)
                 self.temporary = None
             manifest = _temporary(directory, stem)
             try:
-                manifest.write_text(format.dumps(self.golden), encoding="utf-8", newline="\n")
+                manifest.write_text(dumps(self.golden), encoding="utf-8", newline="\n")
                 manifest.replace(self.path)
             finally:
                 manifest.unlink(missing_ok=True)
@@ -69,7 +71,7 @@ def stage(path: Path, golden: Golden) -> Staged:
     name = None
     try:
         if stored:
-            format.write_values(temporary, stored)
+            write_values(temporary, stored)
             content = "\n".join(f"{leaf.path}\0{leaf.dtype}\0{leaf.digest}" for leaf in stored)
             name = f"{stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.safetensors"
         else:
@@ -93,7 +95,7 @@ def _drop_leftovers(directory: Path, stem: str) -> None:
         if not (left.name.startswith(f".{stem}.") and left.name.endswith(_TEMPORARY)):
             continue
         pid = left.name.removeprefix(f".{stem}.").partition("-")[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
+        if re.fullmatch("[0-9]{1,9}", pid) and int(pid) != os.getpid() and not _alive(int(pid)):
             left.unlink(missing_ok=True)
 
 

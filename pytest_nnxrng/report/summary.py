@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from pytest_nnxrng.outcomes import Totals
+from pytest_nnxrng.outcomes import Finding, Totals
 
 _WIDTH = 80
 _PATHS = 8
+_FINDINGS = 8
 
 
 def lines(
@@ -17,6 +18,7 @@ def lines(
     gone: Sequence[str],
     deleted: Sequence[str],
     notes: Sequence[str],
+    findings: Sequence[Finding] = (),
 ) -> list[str]:
     """The figures of the run, and what needs the reader's hand; goldens by their paths."""
     found = _wrap(_counts(totals, len(unused) + len(gone), len(deleted)))
@@ -34,10 +36,19 @@ def lines(
         found += _wrap(
             f"{totals.unread} were checked without values: the golden or the check is abstract."
         )
+    for finding in findings[:_FINDINGS]:
+        goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
+        leaves = f"{finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
+        found += _wrap(f"{finding.word}: {finding.text} ({goldens}, {leaves})")
+    if len(findings) > _FINDINGS:
+        found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
     if totals.missing or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
+    words = ",".join(sorted({finding.word for finding in findings}))
+    if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
+        found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
     if unused:
         found += _listed(
             "Unused: their tests passed and did not ask for them (never pruned):", unused

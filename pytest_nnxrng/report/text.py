@@ -52,7 +52,6 @@ def _is_accepted_by_update(shown: Shown) -> bool:
 
 
 def _check(shown: Shown, golden: str) -> str:
-    call = "check_init" if shown.kind == "init" else "check"
     name = golden.rpartition("/")[2].removesuffix(".json")
     if shown.problem:
         head = f"golden {name} cannot be compared"
@@ -61,7 +60,7 @@ def _check(shown: Shown, golden: str) -> str:
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
-    lines = [head, f"  file    {golden}", *_wrap_call(call, shown.where)]
+    lines = [head, f"  file    {golden}", _cut(f"  called  {shown.where}")]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
     elif shown.comparison is not None:
@@ -70,9 +69,8 @@ def _check(shown: Shown, golden: str) -> str:
     return "\n".join(lines)
 
 
-def _wrap_call(call: str, where: str) -> list[str]:
-    line = f"  {call}  {where}" if call == "check_init" else f"  {call}   {where}"
-    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."]
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
 def _causes(causes: Sequence[Cause]) -> list[str]:
@@ -217,7 +215,7 @@ def _wrap(text: str, indent: str) -> list[str]:
 
 _STYLES = (
     (re.compile(r"golden "), {"red": True, "bold": True}),
-    (re.compile(r"  (file|check|check_init|leaves) "), {}),
+    (re.compile(r"  (file|called|leaves) "), {}),
     (re.compile(r"to (accept|write): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),

@@ -1,0 +1,260 @@
+"""A user's project, told as a story: write files, run, change a file, run again, look."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pytest
+
+GOLDENS = "__nnx_snapshots__"
+
+MODELS = """
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class MLP(nnx.Module):
+    def __init__(self, din, dmid, dout, *, rngs):
+        self.layer1 = nnx.Linear(din, dmid, rngs=rngs)
+        self.layer2 = nnx.Linear(dmid, dout, rngs=rngs)
+
+    def __call__(self, x):
+        return self.layer2(nnx.relu(self.layer1(x)))
+
+
+class Net(nnx.Module):
+    def __init__(self, *, rngs):
+        self.linear = nnx.Linear(4, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(
+            num_heads=2, in_features=8, decode=False, rngs=rngs
+        )
+
+    def __call__(self, x):
+        return self.attention(self.dropout(self.norm(self.linear(x))))
+"""
+
+INI = """
+[pytest]
+addopts = --strict-markers --strict-config
+pythonpath = .
+testpaths = tests
+"""
+
+# What a run may leave in os.environ for xdist's workers is not for the inner runs to see.
+_OUTER = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID", "CI")
+
+
+class Run:
+    """What a run of the project's tests came to."""
+
+    def __init__(self, result: pytest.RunResult) -> None:
+        self.ret = int(result.ret)
+        self.lines: list[str] = result.outlines
+        self.text = "\n".join(result.outlines)
+        self.errors = "\n".join(result.errlines)
+        self.everything = f"{self.text}\n{self.errors}"
+        self.words = " ".join(self.everything.split())  # with lines joined: for wrapped messages
+        self.outcomes = _outcomes(result)
+
+    @property
+    def summary(self) -> list[str]:
+        """The lines of the plugin's paragraph, without its title."""
+        starts = [n for n, line in enumerate(self.lines) if " nnx snapshots " in line]
+        if not starts:
+            return []
+        rest = self.lines[starts[0] + 1 :]
+        end = next((n for n, line in enumerate(rest) if re.match(r"[=-]{5,}", line)), len(rest))
+        return [line for line in rest[:end] if line]
+
+    @property
+    def figures(self) -> str:
+        """The counts of the paragraph, ``2 matched, 1 written.``."""
+        return self.summary[0] if self.summary else ""
+
+    @property
+    def failures(self) -> set[str]:
+        """The lines of pytest's short summary."""
+        return {line for line in self.lines if line.startswith(("FAILED ", "ERROR "))}
+
+    @property
+    def unused(self) -> set[str]:
+        """The files that the paragraph lists."""
+        return {line.strip() for line in self.summary if line.strip().endswith(".json")}
+
+    def came_to(self, ret: int | None = None, **outcomes: int) -> Run:
+        """Assert the counts of outcomes (``passed=2``), and the exit code if given."""
+        assert self.outcomes == {k: n for k, n in outcomes.items() if n}, self.everything
+        if ret is None:
+            bad = any(outcomes.get(kind) for kind in ("failed", "errors"))
+            ret = 1 if bad else 0
+        assert self.ret == ret, self.everything
+        return self
+
+    def says(self, *phrases: str) -> Run:
+        """Assert that the output holds each of ``phrases``, wherever its lines are broken."""
+        for phrase in phrases:
+            assert " ".join(phrase.split()) in self.words, f"no {phrase!r} in\n{self.everything}"
+        return self
+
+    def does_not_say(self, *phrases: str) -> Run:
+        for phrase in phrases:
+            assert " ".join(phrase.split()) not in self.words, f"{phrase!r} in\n{self.everything}"
+        return self
+
+
+def _outcomes(result: pytest.RunResult) -> dict[str, int]:
+    try:
+        found = result.parseoutcomes()
+    except ValueError:
+        return {}
+    return {kind: n for kind, n in found.items() if kind not in ("warnings", "deselected")}
+
+
+class Project:
+    """A project in a folder of its own; every method that changes it returns it."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        self.monkeypatch = monkeypatch
+        self.path = pytester.path
+        self.imports = _Imports(self.path)
+        pytester.plugins.append(self.imports)
+        # A file changed twice in a second must not be read from a stale __pycache__.
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        for name in _OUTER:
+            monkeypatch.delenv(name, raising=False)
+        self.write({"pytest.ini": INI, "models.py": MODELS})
+
+    # -- its files -----------------------------------------------------------------------
+
+    def write(self, files: Mapping[str, str]) -> Project:
+        for name, text in files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text).strip() + "\n", encoding="utf-8")
+        return self
+
+    def test(self, text: str, file: str = "tests/test_model.py") -> Project:
+        """Write the test file."""
+        return self.write({file: text})
+
+    def change(self, file: str, old: str, new: str) -> Project:
+        path = self.path / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        return self
+
+    def ini(self, *lines: str) -> Project:
+        return self.write({"pytest.ini": INI + "\n".join(lines)})
+
+    def env(self, **values: str) -> Project:
+        for name, value in values.items():
+            self.monkeypatch.setenv(name, value)
+        return self
+
+    # -- its goldens -----------------------------------------------------------------------
+
+    def goldens(self) -> dict[str, bytes]:
+        """Every file in every folder of goldens, by its path in the project."""
+        return {
+            path.relative_to(self.path).as_posix(): path.read_bytes()
+            for path in sorted(self.path.rglob("*"))
+            if GOLDENS in path.parts and path.is_file()
+        }
+
+    def manifests(self) -> set[str]:
+        """The names of the manifests, without their folder."""
+        return {name.rpartition("/")[2] for name in self.goldens() if name.endswith(".json")}
+
+    def times(self) -> dict[str, int]:
+        return {name: (self.path / name).stat().st_mtime_ns for name in self.goldens()}
+
+    def golden(self, name: str) -> Path:
+        """The path of the golden file called ``name``."""
+        (found,) = [self.path / path for path in self.goldens() if path.endswith(f"/{name}")]
+        return found
+
+    def values(self, stem: str) -> Path:
+        """The path of the values file of a golden."""
+        names = [n for n in self.goldens() if re.search(rf"/{re.escape(stem)}\.\w{{8}}\.safe", n)]
+        (found,) = [self.path / name for name in names]
+        return found
+
+    # -- its runs ------------------------------------------------------------------------
+
+    def run(self, *args: str | Path) -> Run:
+        """Run pytest in this process, where JAX is imported already."""
+        with _as_it_was(self.path, self.imports.modules):
+            return Run(self.pytester.runpytest_inprocess(*map(str, args)))
+
+    def update(self, *args: str | Path) -> Run:
+        return self.run("--nnx-update-snapshots", *args)
+
+    def made(self) -> Project:
+        """Write the goldens that the tests ask for, which must pass."""
+        run = self.update()
+        assert run.ret == 0, run.everything
+        return self
+
+    def run_apart(self, *args: str | Path) -> Run:
+        """Run pytest in a process of its own."""
+        return Run(self.pytester.runpytest_subprocess(*map(str, args)))
+
+    def run_workers(self, *args: str | Path) -> Run:
+        """Run pytest with two workers; the controller is this process."""
+        return self.run("-n", "2", *args)
+
+
+class _Imports:
+    """Sees, as a plugin, which modules a run has imported that are not the project's own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.modules: dict[str, ModuleType] = {}
+
+    def pytest_unconfigure(self) -> None:
+        for name, module in sys.modules.items():
+            file = getattr(module, "__file__", None)
+            if file and self.path not in Path(file).parents:
+                self.modules[name] = module
+
+
+@contextmanager
+def _as_it_was(path: Path, imports: Mapping[str, ModuleType]) -> Generator[None]:
+    """Undo what an in-process run leaves behind: JAX's settings, modules of the same name.
+
+    What it has imported from elsewhere stays: pytester would drop it, and neither JAX's
+    modules nor time are there to be spent twice.
+    """
+    before = dict(jax.config.values)
+    device = jax.config.jax_default_device
+    hidden = {n: sys.modules.pop(n) for n in _stems(path.rglob("*.py")) if n in sys.modules}
+    linecache.clearcache()
+    where = Path.cwd()
+    try:
+        yield
+    finally:
+        os.chdir(where)
+        sys.modules.update({**imports, **sys.modules, **hidden})
+        for name, value in before.items():
+            if jax.config.values.get(name) is not value and jax.config.values[name] != value:
+                jax.config.update(name, value)
+        jax.config.update("jax_default_device", device)
+
+
+def _stems(paths: Iterable[Path]) -> set[str]:
+    return {path.stem for path in paths} - {"conftest"}

@@ -1,0 +1,227 @@
+"""The policy as tables: what becomes of a golden, what is known of one, when none is pruned."""
+
+from itertools import product
+
+import pytest
+
+from pytest_nnxrng.policy import (
+    Collected,
+    Decision,
+    File,
+    Mode,
+    Outcome,
+    Run,
+    Status,
+    Use,
+    decide,
+    prune_refusal,
+    use,
+)
+
+OK = Decision(fails=False, writes=False)
+FAIL = Decision(fails=True, writes=False)
+WRITE = Decision(fails=False, writes=True)
+
+# What each mode does with each status, in a test that passes, under the recorded environment.
+TABLE = {
+    #                   neither update refresh both
+    Status.MISSING: (FAIL, WRITE, FAIL, WRITE),
+    Status.MATCHED: (OK, OK, OK, OK),
+    Status.ROUNDED: (OK, OK, OK, OK),
+    Status.DIFFERENT: (FAIL, WRITE, FAIL, WRITE),
+    Status.UNREADABLE: (FAIL, WRITE, FAIL, WRITE),
+    Status.LOCKED: (FAIL, FAIL, FAIL, FAIL),
+}
+# The same under another environment: a refresh rewrites what still matches, and nothing else.
+ELSEWHERE = TABLE | {
+    Status.MATCHED: (OK, OK, WRITE, WRITE),
+    Status.ROUNDED: (OK, OK, WRITE, WRITE),
+}
+MODES = (Mode(), Mode(update=True), Mode(refresh=True), Mode(update=True, refresh=True))
+CASES = list(product(Status, range(len(MODES)), Outcome, (True, False), (True, False)))
+
+
+def expected(status, mode, outcome, same_environment, repeats):
+    if not repeats:
+        return FAIL
+    decision = (TABLE if same_environment else ELSEWHERE)[status][mode]
+    if outcome is Outcome.OTHER:  # a test that did not pass writes nothing
+        return Decision(decision.fails, writes=False)
+    return decision
+
+
+@pytest.mark.parametrize(("status", "mode", "outcome", "same_environment", "repeats"), CASES)
+def test_decide(status, mode, outcome, same_environment, repeats):
+    made = decide(
+        status, MODES[mode], outcome, same_environment=same_environment, repeats=repeats
+    )
+    assert made == expected(status, mode, outcome, same_environment, repeats)
+
+
+def test_the_table_is_the_whole_space():
+    assert len(CASES) == 6 * 4 * 3 * 2 * 2
+    assert TABLE.keys() == ELSEWHERE.keys() == set(Status)
+
+
+def every_decision():
+    for status, mode, outcome, same, repeats in CASES:
+        arguments = (status, MODES[mode], outcome, same, repeats)
+        made = decide(status, MODES[mode], outcome, same_environment=same, repeats=repeats)
+        yield arguments, made
+
+
+RULES = {
+    "nothing is written without an option that asks for it": lambda a, d: (
+        a[1] != Mode() or not d.writes
+    ),
+    "nothing is written for a test that did not pass": lambda a, d: (
+        a[2] is not Outcome.OTHER or not d.writes
+    ),
+    "what fails is not written": lambda a, d: not (d.fails and d.writes),
+    "a locked golden is never written and never green": lambda a, d: (
+        a[0] is not Status.LOCKED or d == FAIL
+    ),
+    "a build that does not repeat itself fails, always": lambda a, d: a[4] or d == FAIL,
+    "a missing golden fails, unless it is about to be written": lambda a, d: (
+        a[0] is not Status.MISSING or d.fails or a[1].update
+    ),
+    "a golden that matches here stays, byte for byte": lambda a, d: not (
+        d.writes and a[0] in (Status.MATCHED, Status.ROUNDED) and a[3]
+    ),
+    "whether the check fails does not hang on the rest of the test": lambda a, d: (
+        d.fails
+        == decide(a[0], a[1], Outcome.PASSED, same_environment=a[3], repeats=a[4]).fails
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_that_protect_the_user(rule):
+    broken = [arguments for arguments, made in every_decision() if not RULES[rule](arguments, made)]
+    assert broken == []
+
+
+def test_a_check_is_green_and_unwritten_by_default_where_nothing_is_known():
+    assert decide(Status.MATCHED, Mode(), Outcome.PASSED) == OK
+
+
+# -- use -------------------------------------------------------------------------------
+
+OWNER = ("TestA", "test_f", "x")
+
+
+def file(*, exists=True, whole=True, functions=None, source=""):
+    collected = None
+    if functions is not None:
+        frozen = {key: frozenset(parameters) for key, parameters in functions.items()}
+        collected = Collected(whole, frozen)
+    return File(exists, collected, source)
+
+
+THERE = {("TestA", "test_f"): ["x", "y"]}
+BOTH = [("TestA", "test_f", "x"), ("TestA", "test_f", "y")]
+
+USES = {
+    "whose it is cannot be read": (None, file(functions=THERE), BOTH, Use.UNKNOWN),
+    "whose it is cannot be read, file gone": (None, file(exists=False), [], Use.UNKNOWN),
+    "its file is gone": (OWNER, file(exists=False), [], Use.GONE),
+    "its file was not collected": (OWNER, file(functions=None), [], Use.UNKNOWN),
+    "its function is gone": (OWNER, file(functions={}, source="def test_g():"), [], Use.GONE),
+    "its class is gone, a function of that name lives elsewhere": (
+        OWNER,
+        file(functions={("", "test_f"): [None]}, source="def test_f():"),
+        [],
+        Use.UNKNOWN,
+    ),
+    "its class was renamed": (
+        OWNER,
+        file(functions={("TestB", "test_g"): ["x"]}, source="class TestB: def test_g(self):"),
+        [("TestB", "test_g", "x")],
+        Use.GONE,
+    ),
+    "its function is behind an if": (
+        OWNER,
+        file(functions={}, source="if GPU:\n    def test_f(self): ..."),
+        [],
+        Use.UNKNOWN,
+    ),
+    "only a longer name is in the source": (
+        OWNER,
+        file(functions={}, source="def test_f_more(self): ..."),
+        [],
+        Use.GONE,
+    ),
+    "all of its function passed without it": (OWNER, file(functions=THERE), BOTH, Use.UNUSED),
+    "a sibling parameter did not pass": (OWNER, file(functions=THERE), BOTH[:1], Use.UNKNOWN),
+    "none of its function passed": (OWNER, file(functions=THERE), [], Use.UNKNOWN),
+    "its parameter is no longer collected, the others passed": (
+        ("TestA", "test_f", "old"),
+        file(functions=THERE),
+        BOTH,
+        Use.UNUSED,
+    ),
+    "its parameter is no longer collected, another did not pass": (
+        ("TestA", "test_f", "old"),
+        file(functions=THERE),
+        BOTH[:1],
+        Use.UNKNOWN,
+    ),
+    "asked for by node id, passed": (OWNER, file(whole=False, functions=THERE), BOTH, Use.UNUSED),
+    "asked for by node id, another passed": (
+        OWNER,
+        file(whole=False, functions=THERE),
+        BOTH[1:],
+        Use.UNKNOWN,
+    ),
+    "its function is not among the node ids": (
+        OWNER,
+        file(whole=False, functions={}, source=""),
+        [],
+        Use.UNKNOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USES)
+def test_use(case):
+    owner, where, passed, known = USES[case]
+    assert use(owner, where, passed) is known
+
+
+def test_use_takes_any_iterable_of_passed_tests():
+    assert use(OWNER, file(functions=THERE), iter(BOTH)) is Use.UNUSED
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("functions", [{}, THERE, None])
+@pytest.mark.parametrize("passed", [[], BOTH])
+def test_a_golden_whose_function_was_collected_is_never_called_gone(whole, functions, passed):
+    if functions == {} and whole:
+        return  # gone indeed: see the table
+    assert use(OWNER, file(whole=whole, functions=functions), passed) is not Use.GONE
+
+
+# -- prune_refusal ---------------------------------------------------------------------
+
+
+def test_a_whole_run_may_prune():
+    assert prune_refusal(Run()) is None
+
+
+REFUSALS = [
+    (Run(narrowed=("-k",)), ["-k leaves tests out"]),
+    (Run(narrowed=("-k", "a node id")), ["-k leaves tests out", "a node id leaves tests out"]),
+    (Run(troubles=("worker gw1 crashed",)), ["worker gw1 crashed"]),
+    (
+        Run(("--lf",), ("tests/test_a.py could not be collected",)),
+        ["--lf leaves tests out", "tests/test_a.py could not be collected"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("run", "reasons"), REFUSALS)
+def test_a_run_that_cannot_see_everything_says_why_it_deletes_nothing(run, reasons):
+    assert prune_refusal(run) == (
+        f"--nnx-prune-snapshots deletes nothing here: {'; '.join(reasons)}. "
+        "Run it over the whole suite: pytest --nnx-prune-snapshots"
+    )
