@@ -6,15 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_nnxrng.cautions import (
+        FixedSeedWarning,
+        KeyReuseWarning,
+        SnapshotWarning,
+        ZeroKernelWarning,
+    )
     from pytest_nnxrng.snapshot import Snapshot, SnapshotError
 
-__all__ = ["Snapshot", "SnapshotError"]
+_HOMES = {
+    "FixedSeedWarning": "cautions",
+    "KeyReuseWarning": "cautions",
+    "Snapshot": "snapshot",
+    "SnapshotError": "snapshot",
+    "SnapshotWarning": "cautions",
+    "ZeroKernelWarning": "cautions",
+}
+__all__ = [
+    "FixedSeedWarning",
+    "KeyReuseWarning",
+    "Snapshot",
+    "SnapshotError",
+    "SnapshotWarning",
+    "ZeroKernelWarning",
+]
 
 
 def __getattr__(name: str) -> Any:
     # pytest imports this package at every start: JAX must not come with it.
-    if name in __all__:
-        return getattr(import_module("pytest_nnxrng.snapshot"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"pytest_nnxrng.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

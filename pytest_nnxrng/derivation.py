@@ -320,7 +320,7 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _constant(leaf: Any) -> Derivation:
-    array = np.ascontiguousarray(leaf)
+    array = np.asarray(leaf)
     if array.dtype.hasobject:
         return Derivation((), digest(b"object").hex()[:16], False, "is not an array")
     code = digest(str(array.dtype).encode(), str(array.shape).encode(), array.tobytes())

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pytest_nnxrng.compare import WEIGHTS, Comparison, Difference, Tolerance
-from pytest_nnxrng.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
+from pytest_nnxrng.sketch import difference, sketch
 
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
@@ -82,10 +83,10 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
         return (Cause("nondeterministic", paths, text, "built twice", text),)
     causes, pairs = _structure(evidence)
     open_: list[Difference] = []
-    for difference in evidence.comparison.differences:
-        moved = not {"values", "derivation"}.isdisjoint(difference.kinds)
-        if moved and {"shape", "dtype"}.isdisjoint(difference.kinds):
-            open_.append(difference)
+    for d in evidence.comparison.differences:
+        moved = not {"values", "derivation"}.isdisjoint(d.kinds)
+        if moved and {"shape", "dtype"}.isdisjoint(d.kinds):
+            open_.append(d)
     causes += _environment(evidence, evidence.comparison.differences)
     open_ = [d for d in open_ if d.path not in evidence.reverted]
     derived = [d for d in open_ if _derived(d.path, evidence)]
@@ -245,23 +246,24 @@ def _derivations(
         assert old.draws is not None
         assert new.draws is not None
         if len(old.draws) == len(new.draws):
-            for a, b in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
-                if a[0] != b[0]:
-                    renamed_streams.setdefault((a[0], b[0]), []).append(d.path)
-                else:
-                    if _base_moved(a[0], evidence):
-                        seeds.setdefault(a[0], []).append(d.path)
-                    if a[1] != b[1]:
-                        moves.append(_Move(d.path, a[0], a[1], b[1]))
+            for then, now in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
+                stream = then[0]
+                if stream != now[0]:
+                    renamed_streams.setdefault((stream, now[0]), []).append(d.path)
+                    continue
+                if _base_moved(stream, evidence):
+                    seeds.setdefault(stream, []).append(d.path)
+                if then[1] != now[1]:
+                    moves.append(_Move(d.path, stream, then[1], now[1]))
         else:
             initializers.append(d.path)
             continue
         if _comparable(evidence) and old.initializer != new.initializer:
             initializers.append(d.path)
     causes = _seeds(evidence, seeds)
-    for (a, b), paths in renamed_streams.items():
-        text = f"drawn from `{b}`, in the golden from `{a}`: {_leaves(paths)}"
-        causes.append(Cause("stream", _once(paths), text, "derivation", f"`{a}` -> `{b}`"))
+    for (was, is_), paths in renamed_streams.items():
+        text = f"drawn from `{is_}`, in the golden from `{was}`: {_leaves(paths)}"
+        causes.append(Cause("stream", _once(paths), text, "derivation", f"`{was}` -> `{is_}`"))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
@@ -405,10 +407,16 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
 
 def _ratio(old: Leaf, new: Leaf) -> float | None:
     """The constant c with new = c * old to rounding, if there is one that is not 1."""
-    if old.read is None or new.read is None or not is_inexact(old.dtype):
+    if new.read is None or not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
+    if old.read is None:
+        ours = sketch(new.read())[1] if old.sketch is not None else None
+        if ours is None or ours.size != old.sketch.size:
+            return None
+        gap = difference(old.sketch, ours)
+        return float(gap.ratio) if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6 else None
     a, b = (np.asarray(x.read()).astype(np.float64).reshape(-1) for x in (old, new))
-    if a.dtype.kind == "c" or not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
     ratio = float(a @ b / (a @ a))
     allowed = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max())
@@ -483,6 +491,8 @@ def _is_small(d: Difference) -> bool:
 
 def _is_edit(d: Difference) -> bool:
     numbers = d.numbers
+    if numbers is not None and numbers.where:
+        return True
     return numbers is not None and 0 < numbers.differing <= max(1, numbers.total // 20)
 
 
@@ -509,8 +519,6 @@ def _plain(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "unset"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+    if value is None:
+        return "unset"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -126,8 +126,15 @@ def explain(
     if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
         return diagnose(replace(evidence, repeats=False))
     reverted: dict[str, tuple[str, ...]] = {}
-    flags = {name: old for name, old, _ in changes if name in environment.SETTABLE}
-    if flags and all(isinstance(old, str | bool | int | float) for old in flags.values()):
+    # A flag that the golden's JAX did not have has no recorded value, but for those whose
+    # value can be "unset".
+    flags = {
+        name: old
+        for name, old, _ in changes
+        if name in environment.SETTABLE
+        and (old is not None or name == "jax_default_matmul_precision")
+    }
+    if flags:
         ours = _translated(ours, golden.streams, changes)
         now, reverted = _rebuilt(golden, now, build, ours, flags, tolerance)
     return diagnose(
@@ -185,14 +192,14 @@ def _equal(golden: Golden, build: Build, tolerance: Tolerance) -> frozenset[str]
 
 def _translated(
     ours: Streams, recorded: Streams, changes: tuple[tuple[str, Any, Any], ...]
-) -> Streams:
+) -> dict[str, dict[str, Any]]:
     """Our base keys as the same seeds give them under the recorded implementation and offset.
 
     A threefry key is the seed in two words; an rbg key is that twice
     (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
     """
     offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, stream in ours.items():
         there = recorded.get(name, stream)
         key, impl = list(stream["key"]), there.get("impl", stream["impl"])

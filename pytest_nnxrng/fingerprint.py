@@ -156,7 +156,11 @@ class Walk:
             return self._mapped(equation, jaxprs[0], inputs)
         tag = digest(name.encode(), canonical_params(equation.params, self._nested))
         extra: list[Atom] = []
-        if "callback" in name or (equation.effects and equation.outvars):
+        if name in ("new_ref", "mutable_array") or any(
+            hasattr(effect, "input_index") for effect in equation.effects
+        ):
+            raise NotImplementedError("an array reference (jax.Ref) is used while building")
+        if "callback" in name or any(map(_is_impure, equation.effects)):
             extra.append((IMPURE, f"depends on a host callback or side effect ({name})"))
         elif (
             jaxprs
@@ -353,7 +357,7 @@ class Walk:
         if id(jaxpr) not in self._pure:
             self._pure[id(jaxpr)] = (
                 not len(getattr(closed, "consts", ()))
-                and not jaxpr.effects
+                and not any(map(_is_impure, jaxpr.effects))
                 and all(map(self._is_pure_equation, jaxpr.eqns))
             )
         return self._pure[id(jaxpr)]
@@ -427,6 +431,11 @@ def _stack(values: list[Value]) -> Value:
     if len(consts) < len(values) or not consts:
         return out
     return Value(out.hash, out.atoms, np.stack(consts))
+
+
+def _is_impure(effect: Any) -> bool:
+    # Reading a mesh axis's index is an effect too.
+    return type(effect).__name__ != "NamedAxisEffect"
 
 
 def _open(closed: Any) -> Any:

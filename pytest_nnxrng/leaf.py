@@ -24,6 +24,7 @@ _SMALLER = [
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
     *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
 ]
+_INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
 _ONE_BYTE = [*_FLOAT8, *_SMALLER]
 _NATIVE = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -61,7 +62,7 @@ class Leaf:
     sharding: tuple[Any, ...] | None = None
     digest: str | None = None
     statistics: Mapping[str, float | int | str] = field(default_factory=dict)
-    sketch: str | None = None
+    sketch: Any = None  # a sketch.Sketch
     draws: tuple[str, ...] | None = None
     initializer: str | None = None
     stored: bool = True
@@ -121,7 +122,7 @@ def is_inexact(name: str) -> bool:
 def statistics(array: np.ndarray) -> dict[str, float | int | str]:
     """What a reader sees of a leaf: mean, std, min and max, in float64, six digits.
 
-    Of a leaf with one distinct bit pattern only ``constant``; of a scalar its ``value``;
+    Of a leaf with one distinct bit pattern only ``constant``, exactly; of a scalar its ``value``;
     elements that are not finite are counted apart.
     """
     if array.size == 0:
@@ -133,7 +134,7 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
         return {"value": _number(flat[0])}
     bits = flat.view(f"u{flat.dtype.itemsize}")
     if (bits == bits[0]).all():
-        return {"constant": _number(flat[0])}
+        return {"constant": _exact(flat[0])}
     total = square = 0.0
     low, high, finite = math.inf, -math.inf, 0
     shift = None
@@ -162,6 +163,28 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
     if finite != flat.size:
         row["nonfinite"] = flat.size - finite
     return row
+
+
+def constant(leaf: Leaf) -> np.ndarray | None:
+    """The elements of a leaf that has a ``constant``, without allocating them; else None."""
+    value = leaf.statistics.get("constant")
+    if value is None or dtype_of(leaf.dtype).kind == "c" or leaf.dtype.startswith("key<"):
+        return None
+    try:
+        one = np.asarray(float(value) if isinstance(value, str) else value)
+        return np.broadcast_to(one.astype(dtype_of(leaf.dtype)), leaf.shape)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _exact(value: Any) -> float | int | str:
+    if value.dtype.kind in "biu" or value.dtype.name in _INTEGERS:
+        return int(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return str(number)
+    plain = number == int(number) and abs(number) < 1e6 and math.copysign(1, number) > 0
+    return int(number) if plain else number
 
 
 def _number(value: Any) -> float | int | str:

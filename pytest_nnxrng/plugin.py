@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_nnxrng import inventory, policy, settings
-from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.naming import FOLDER, Identity
 from pytest_nnxrng.outcomes import Check, Outcomes, findings, totals
 from pytest_nnxrng.policy import Mode, Outcome
 from pytest_nnxrng.report import machine
@@ -86,7 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("nnx_snapshot_dir", "name of the folder of goldens", default="")
     parser.addini(
         "nnx_snapshot_store_limit",
-        "largest leaf whose values a golden keeps, such as 64 KiB (default: 1 MiB)",
+        "largest leaf whose values a golden keeps, such as 64 KiB (default: 256 KiB)",
         default="",
     )
     parser.addini(
@@ -113,9 +113,7 @@ def read_settings(config: pytest.Config) -> Settings:
         ),
         prune=option("nnx_prune_snapshots"),
         device=first(option("nnx_device"), ini("nnx_device")),
-        folder=settings.folder_name(
-            first(ini("nnx_snapshot_dir"), settings.FOLDER), "nnx_snapshot_dir"
-        ),
+        folder=settings.folder_name(first(ini("nnx_snapshot_dir"), FOLDER), "nnx_snapshot_dir"),
         store_limit=(
             settings.size(limit, "nnx_snapshot_store_limit") if limit else settings.STORE_LIMIT
         ),

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_nnxrng.naming import FOLDER
 from pytest_nnxrng.policy import CAUSES, Mode
 
-STORE_LIMIT = 1 << 20
+STORE_LIMIT = 256 << 10
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 MAX_SEED = 2**63 - 1 - 20_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,18 +16,26 @@ import jax
 from flax import nnx
 
 from pytest_nnxrng import derivation, environment, golden, naming, policy, settings, store
+from pytest_nnxrng.cautions import (
+    FixedSeedWarning,
+    KeyReuseWarning,
+    SnapshotWarning,
+    ZeroKernelWarning,
+    reused_keys,
+    zero_kernels,
+)
 from pytest_nnxrng.compare import OUTPUTS, STRICT, WEIGHTS, Comparison, Tolerance, compare
 from pytest_nnxrng.diagnose import Cause, same_fingerprints
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, statistics
+from pytest_nnxrng.leaf import Leaf, constant, statistics
 from pytest_nnxrng.leaves import Flat, UnsupportedValue, flatten, is_node
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.sketch import digest
+from pytest_nnxrng.sketch import digest, sketch
 
 T = TypeVar("T")
 _PACKAGE = str(Path(__file__).parent)
@@ -86,6 +95,7 @@ class TestChecks:
     results: list[Result] = field(default_factory=list)
     closed: str = ""
     subtest_failed: bool = False
+    zero_kernels: list[str] = field(default_factory=list)
 
     __test__ = False  # not a test class, whatever its name begins with
 
@@ -227,6 +237,7 @@ def _run_init(
     else:
         model = build(*args, **kwargs)
         if checks.settings.mode.update:
+            _ = before.trace  # to be recorded, and looked at for warnings
             repeats = _same(model, before.again())
     if not _holds_nnx(model):
         raise SnapshotError(
@@ -234,7 +245,7 @@ def _run_init(
             "or other NNX object; for arrays use nnx_snapshot.check(value)"
         )
     _run_check(checks, options, model, kind="init", build=before, repeats=repeats)
-    return model
+    return cast(T, model)
 
 
 def _run_check(
@@ -253,6 +264,7 @@ def _run_check(
     obtained = _capture(value, options)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
+    _warn(checks, obtained, value, kind, build)
     device = checks.platform_device()
     found = _load(checks, options, name, device.platform)
     whole = options.only is None and _holds_nnx(value)
@@ -354,14 +366,14 @@ def _read(path: Path, target: Path, identity: Identity, check: str) -> _Found:
     owner = read.owner
     owned = (owner.cls, owner.function, owner.parameters, owner.check)
     if owned != (identity.cls, identity.function, identity.parameters, check):
-        error = GoldenError(
+        taken = GoldenError(
             path,
             f"belongs to the check {owner.check!r} of {owner.function}"
             + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
             "Rename one of the two tests, or restore the file from version control",
             replaceable=False,
         )
-        return _Found(path, target, error=error)
+        return _Found(path, target, error=taken)
     return _Found(path, target, golden=read)
 
 
@@ -393,8 +405,8 @@ def _judge(
                 rekeyed=rekeyed_streams(found.golden, ours),
                 fingerprints=same_fingerprints(name for name, _, _ in changes),
             )
-        except GoldenError as unreadable:
-            error = unreadable
+        except GoldenError as found_now:
+            error = found_now
     status = _status(comparison, error)
     # A golden made abstract gains its values when the user refreshes it.
     complete = options.abstract or comparison is None or not comparison.unread
@@ -482,7 +494,38 @@ def _to_store(leaf: Leaf, limit: int) -> Leaf:
         return leaf
     array = leaf.read()
     shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    return replace(leaf, statistics=shown, stored=array.nbytes <= limit)
+    made = replace(leaf, statistics=shown, stored=array.nbytes <= limit)
+    if constant(made) is not None:
+        return replace(made, stored=False)  # the manifest holds it
+    return made if made.stored else replace(made, sketch=sketch(array)[1])
+
+
+def _warn(checks: TestChecks, obtained: Flat, value: Any, kind: str, build: Build | None) -> None:
+    found: list[tuple[str, type[SnapshotWarning]]] = []
+    if kind == "init":
+        found += [(text, KeyReuseWarning) for text in reused_keys(obtained.leaves)]
+    traced = build is not None and "trace" in vars(build)
+    if build is not None and traced and isinstance(build.trace, derivation.Trace):
+        fixed = [path for path, d in build.trace.leaves.items() if d.raw_key and not d.draws]
+        if fixed:
+            text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
+            found.append((text, FixedSeedWarning))
+    if _holds_nnx(value):
+        checks.zero_kernels = zero_kernels(obtained.leaves)
+    elif checks.zero_kernels:
+        text = f"{', '.join(checks.zero_kernels[:4])}: all zeros, so this output does not show "
+        found.append((text + "what they lead to", ZeroKernelWarning))
+        checks.zero_kernels = []
+    for text, category in found:
+        warnings.warn(text, category, stacklevel=_depth())
+
+
+def _depth() -> int:
+    """How many frames up the test's own line stands, as ``warnings.warn`` counts from ``_warn``."""
+    depth, frame = 0, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, depth = frame.f_back, depth + 1
+    return depth + 1
 
 
 # -- details ---------------------------------------------------------------------------

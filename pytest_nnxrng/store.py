@@ -9,8 +9,9 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_nnxrng.golden import Golden, dumps, write_values
+from pytest_nnxrng.golden import Golden, dumps
 from pytest_nnxrng.inventory import remove_empty, values_files
+from pytest_nnxrng.values import write_values
 
 _TEMPORARY = ".nnx-tmp"
 

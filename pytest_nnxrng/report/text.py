@@ -155,6 +155,13 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
             f"({_statistics(old)}), as it is larger than nnx_snapshot_store_limit",
             "      ",
         )
+    if numbers.sketched:
+        return _wrap(
+            f"by the golden's sketch, its values not being stored: {numbers.sketched} (allowed "
+            f"{max(numbers.allowed, 0.0):.3g} for each element; the golden's largest is "
+            f"{numbers.scale:.3g})",
+            "      ",
+        )
     share = f"{numbers.differing:,} of {numbers.total:,} elements differ"
     if numbers.total == 1:
         share = "the value differs"
@@ -178,7 +185,7 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
 
 
 def _brief(numbers: Numbers | None) -> list[str]:
-    if numbers is None:
+    if numbers is None or numbers.sketched:
         return ["      the values differ"]
     return [f"      {numbers.differing:,} of {numbers.total:,} elements differ"]
 
@@ -213,7 +220,7 @@ def _wrap(text: str, indent: str) -> list[str]:
     )
 
 
-_STYLES = (
+_STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"golden "), {"red": True, "bold": True}),
     (re.compile(r"  (file|called|leaves) "), {}),
     (re.compile(r"to (accept|write): "), {"green": True}),

@@ -15,6 +15,9 @@ from types import ModuleType
 import jax
 import pytest
 
+# JAX cannot be imported twice: it must be here before pytester's first run brings it.
+import pytest_nnxrng.snapshot  # noqa: F401
+
 GOLDENS = "__nnx_snapshots__"
 
 MODELS = """
@@ -130,10 +133,7 @@ class Project:
         self.monkeypatch = monkeypatch
         self.path = pytester.path
         self.imports = _Imports(self.path)
-        pytester.plugins.append(self.imports)
-        # A file changed twice in a second must not be read from a stale __pycache__.
-        monkeypatch.setattr(sys, "dont_write_bytecode", True)
-        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        self.clock = 1_700_000_000
         for name in _OUTER:
             monkeypatch.delenv(name, raising=False)
         self.write({"pytest.ini": INI, "models.py": MODELS})
@@ -144,8 +144,14 @@ class Project:
         for name, text in files.items():
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text).strip() + "\n", encoding="utf-8")
+            self._save(path, textwrap.dedent(text).strip() + "\n")
         return self
+
+    def _save(self, path: Path, text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        # A file changed twice in a second must not be read from a stale __pycache__.
+        self.clock += 1
+        os.utime(path, (self.clock, self.clock))
 
     def test(self, text: str, file: str = "tests/test_model.py") -> Project:
         """Write the test file."""
@@ -155,7 +161,7 @@ class Project:
         path = self.path / file
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        self._save(path, text.replace(old, new))
         return self
 
     def ini(self, *lines: str) -> Project:
@@ -199,7 +205,9 @@ class Project:
     def run(self, *args: str | Path) -> Run:
         """Run pytest in this process, where JAX is imported already."""
         with _as_it_was(self.path, self.imports.modules):
-            return Run(self.pytester.runpytest_inprocess(*map(str, args)))
+            return Run(
+                self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports])
+            )
 
     def update(self, *args: str | Path) -> Run:
         return self.run("--nnx-update-snapshots", *args)

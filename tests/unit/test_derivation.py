@@ -685,3 +685,51 @@ def test_copies_keep_aliases_and_pass_the_rest_through():
     copied[1].kernel[...] = jnp.zeros((2, 3))
     assert counts((rngs,)) == [{"params": 2, "dropout": 0, "a": 0}]
     assert np.any(np.asarray(linear.kernel[...]))
+
+
+@pytest.mark.skipif(not hasattr(jax, "new_ref"), reason="this jax has no references")
+def test_array_references_are_untraceable():
+    def build(rngs):
+        ref = jax.new_ref(jnp.zeros(3))
+        ref[...] = jax.random.normal(rngs(), (3,))
+        return ref[...]
+
+    with pytest.raises(
+        Untraceable, match="an array reference \\(jax.Ref\\) is used while building"
+    ):
+        trace(build, (nnx.Rngs(0),), {})
+
+
+def test_numbers_and_numpy_arrays_stay_what_they_are():
+    def build(rngs):
+        return {"a": nnx.Variable(np.arange(3)), "f": nnx.Variable(0.5), "k": nnx.Param(rngs())}
+
+    traced = trace(build, (nnx.Rngs(0),), {})
+    assert traced.model["a"].get_metadata() is not None
+    kinds = {leaf.path: leaf.dtype for leaf in leaves.flatten(traced.model).leaves}
+    assert (kinds["a"], kinds["f"]) == ("int64", "python float")
+    assert (traced.leaves["a"].proven, traced.leaves["a"].note) == (False, "is a numpy array")
+    assert traced.leaves["f"].proven
+    assert traced.leaves["k"].draws == ("default#0",)
+
+
+def test_axis_indices_of_a_mesh_are_proven():
+    shard_map = getattr(jax, "shard_map", None)
+    if shard_map is None:
+        from jax.experimental.shard_map import shard_map
+
+    spec = jax.sharding.PartitionSpec("a")
+
+    def build(rngs):
+        def shard(x, key):
+            key = jax.random.fold_in(key, jax.lax.axis_index("a"))
+            return x + jax.random.normal(key, x.shape)
+
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("a",))
+        mapped = shard_map(
+            shard, mesh=mesh, in_specs=(spec, jax.sharding.PartitionSpec()), out_specs=spec
+        )
+        return mapped(jax.random.normal(rngs(), (8,)), rngs())
+
+    leaf = one(build, nnx.Rngs(0))
+    assert (leaf.draws, leaf.proven) == (("default#0", "default#1"), True)

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.golden import FORMAT, Golden, GoldenError, dumps, json_string, read, write_values
+from pytest_nnxrng.golden import FORMAT, Golden, GoldenError, dumps, json_string, read
 from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import (
     _NATIVE,
@@ -26,6 +26,7 @@ from pytest_nnxrng.leaf import (
 )
 from pytest_nnxrng.leaves import flatten
 from pytest_nnxrng.sketch import digest
+from pytest_nnxrng.values import write_values
 
 OWNER = Owner("TestA", "test_mlp", "adam-1", "output", "value")
 VALUES = "test_mlp.1.0123abcd.safetensors"
@@ -90,10 +91,13 @@ FULL = Golden(
         leaf(np.zeros((2,), np.uint32), "rngs.key", "key<fry>", (), type="RngKey", rng=True),
         leaf(np.float32(1) * np.ones(()), 'odd["a.b\\"é\\u0000"]', statistics={"value": "nan"}),
         replace(leaf(KERNEL, "big"), stored=False, read=None),
-        Leaf("abstract", "Param", (2, 0), "float8_e4m3fn"),
+        Leaf("abstract", "Param", (2, 0), "float8_e4m3fn", stored=False),
     ),
     aliases={"head.kernel": "embed.kernel"},
-    streams={"params": {"key": [0, 1], "counts": [0, 4]}},
+    streams={
+        "params": {"impl": "fry", "key": [0, 1], "count": 0, "end": 4},
+        "noise": {"impl": "fry", "key": [0, 1, 2, 3], "count": [0, 0], "end": [1, 1]},
+    },
     values=VALUES,
 )
 
@@ -390,7 +394,7 @@ def test_empty(path, content):
 WHOLE = dumps(FULL).encode()
 
 
-@pytest.mark.parametrize("length", range(1, len(WHOLE) - 2))
+@pytest.mark.parametrize("length", [1, 2, 30, 99, 400, 800, len(WHOLE) - 4, len(WHOLE) - 3])
 def test_truncated(path, length):
     path.write_bytes(WHOLE[:length])
     error = refused(path)
@@ -516,7 +520,7 @@ OPTIONAL = {
 TEXTS = ["owner.class", "owner.function", "owner.check", "owner.kind", "leaf.type"]
 MAPS = {
     "environment": [{}, {"a": 1}],
-    "streams": [{}, {"a": 1}],
+    "streams": [{}],
     "aliases": [{}],
     "leaves": [{}],
     "owner": [],
@@ -556,9 +560,7 @@ def test_a_field_of_a_wrong_type(path, field, value):
     assert error.path in (path, path.parent / VALUES)
     if error.path == path:
         assert error.problem.startswith("has been edited or damaged: ")
-        assert f'"{field.rpartition(".")[2]}' in error.problem or field.startswith(
-            ("owner", "leaf")
-        )
+        assert {"leaves": "lea"}.get(field, field.rpartition(".")[2]) in error.problem
     assert error.remedy == RESTORE
 
 
@@ -590,6 +592,37 @@ def test_a_shape_that_is_none(path, shape):
 def test_a_digest_that_is_none(path, value):
     path.write_text(edited("leaf.digest", value), encoding="utf-8")
     assert 'leaf layer.kernel: "digest" is not 32 hex digits' in refused(path).problem
+
+
+STREAM = {"impl": "fry", "key": [0, 1], "count": 0, "end": 0}
+
+
+@pytest.mark.parametrize(
+    ("stream", "problem"),
+    [
+        (7, 'params has no "impl" or no "key"'),
+        ([], 'params has no "impl" or no "key"'),
+        ({}, 'params has no "impl" or no "key"'),
+        ({**STREAM, "impl": None}, 'params has no "impl" or no "key"'),
+        ({**STREAM, "key": 7}, 'params has no "impl" or no "key"'),
+        ({**STREAM, "key": [0, 2**32]}, "the key or counts of params are not 32-bit numbers"),
+        ({**STREAM, "key": [[0]]}, "the key or counts of params are not 32-bit numbers"),
+        ({**STREAM, "count": -1}, "the key or counts of params are not 32-bit numbers"),
+        ({**STREAM, "count": None}, "the key or counts of params are not 32-bit numbers"),
+        ({**STREAM, "end": [True]}, "the key or counts of params are not 32-bit numbers"),
+    ],
+)
+def test_a_stream_that_is_none(path, stream, problem):
+    path.write_text(edited("streams", {"params": stream}), encoding="utf-8")
+    assert refused(path).problem == f'has been edited or damaged: "streams": {problem}'
+
+
+@pytest.mark.parametrize("value", [None, [], {}, [1]])
+def test_an_environment_that_is_none(path, value):
+    path.write_text(edited("environment", {"jax": value}), encoding="utf-8")
+    assert refused(path).problem == (
+        'has been edited or damaged: "environment" is not a map of texts and numbers'
+    )
 
 
 @pytest.mark.parametrize("depth", [100, 900, 100_000])
