@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ class Evidence:
     flags where these could be set again. ``streams`` are (golden's, ours):
     name -> {"impl", "key", "count", "end"}, ours translated to the recorded PRNG
     implementation and seed offset. ``reverted`` maps the leaves that equal the golden when the
-    model is rebuilt under recorded flags to those flags. ``model`` tells what became of the
+    model is rebuilt under recorded flags to those flags, ``touched`` those that change with
+    these flags and are not the golden's even so. ``model`` tells what became of the
     model from which an output comes: its causes, () if it matched, None if none was checked.
     """
 
@@ -69,6 +70,7 @@ class Evidence:
     changes: tuple[tuple[str, Any, Any], ...] = ()
     draws: tuple[Drawing, ...] = ()
     reverted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    touched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rebuilt: bool = False
     repeats: bool = True
     untraceable: str = ""
@@ -89,9 +91,12 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
             open_.append(d)
     causes += _environment(evidence, evidence.comparison.differences)
     open_ = [d for d in open_ if d.path not in evidence.reverted]
-    derived = [d for d in open_ if _derived(d.path, evidence)]
-    causes += _derivations(evidence, derived, pairs)
-    explained = {path for cause in causes for path in cause.leaves}
+    renamed = {new: evidence.expected[old] for old, new in pairs.items()}
+    evidence = replace(evidence, expected={**evidence.expected, **renamed})
+    both = [*open_, *(Difference(new, ("values",), old) for new, old in renamed.items())]
+    derived = [d for d in both if _derived(d.path, evidence)]
+    causes += _derivations(evidence, derived)
+    explained = {p for cause in causes for p in cause.leaves if cause.word != "environment"}
     left = [d for d in open_ if d.path not in explained]
     causes += _numbers(evidence, left, causes)
     return tuple(causes)
@@ -106,6 +111,8 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     for kind, word in _KINDS.items():
         groups: dict[str, list[str]] = {}
         for d in differences:
+            if kind == "dtype" and d.rng and d.path in evidence.touched:
+                continue  # a key of another implementation: the flag's doing
             if kind in d.kinds and d.expected and d.obtained:
                 was, now = _plain(getattr(d.expected, kind)), _plain(getattr(d.obtained, kind))
                 groups.setdefault(f"{was} -> {now}", []).append(d.path)
@@ -118,9 +125,9 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{d.path} was tied to {old}" if old else f"{d.path} was not tied"
             text += f", now to {new}" if new else ", now it is not"
             causes.append(Cause("aliasing", (d.path,), text, "", text))
-    removed = {d.path: d.expected for d in differences if d.kinds == ("removed",)}
-    added = {d.path: d.obtained for d in differences if d.kinds == ("added",)}
-    pairs = _renamed(removed, added, evidence)
+    removed = [d.path for d in differences if "removed" in d.kinds]
+    added = [d.path for d in differences if "added" in d.kinds]
+    pairs = _renamed(evidence, removed, added)
     if pairs:
         shown = ", ".join(f"{old} -> {new}" for old, new in list(pairs.items())[:3])
         more = ", ..." if len(pairs) > 3 else ""
@@ -136,39 +143,68 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     return causes, pairs
 
 
-def _renamed(
-    removed: Mapping[str, Leaf | None], added: Mapping[str, Leaf | None], evidence: Evidence
-) -> dict[str, str]:
-    """Old path -> new path: by content that only one leaf has, then by the renamed parent."""
+def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -> dict[str, str]:
+    """Old path -> new path, for what went and came with the same content.
 
-    def content(leaf: Leaf | None) -> tuple[Any, ...] | None:
-        if leaf is None:
-            return None
-        form = (leaf.type, leaf.shape, leaf.dtype)
-        if leaf.draws:
-            return (*form, leaf.draws, leaf.initializer if _comparable(evidence) else None)
-        return (*form, leaf.digest) if leaf.digest else None
-
+    Random leaves pair by their values, else by how they were made, where only one on each side
+    is like that; constants, which are alike everywhere, with the leaves beside them.
+    """
+    old, new = evidence.expected, evidence.obtained
     pairs: dict[str, str] = {}
-    old, new = _unique(removed, content), _unique(added, content)
-    for key, path in old.items():
-        if key in new:
-            pairs[path] = new[key]
+
+    def pair(content: Callable[[Leaf], Any], left: Iterable[str], came: Iterable[str]) -> None:
+        here = _unique({path: old[path] for path in left if path not in pairs}, content)
+        there = {path: new[path] for path in came if path not in pairs.values()}
+        for key, path in _unique(there, content).items():
+            if key in here:
+                pairs[here[key]] = path
+
+    def form(leaf: Leaf) -> tuple[Any, ...]:
+        return leaf.type, leaf.shape, leaf.dtype
+
+    def random(leaf: Leaf) -> bool:
+        return bool(leaf.draws) if leaf.draws is not None else "constant" not in leaf.statistics
+
+    pair(
+        lambda leaf: (form(leaf), leaf.digest) if leaf.digest and random(leaf) else None,
+        removed,
+        added,
+    )
+
+    def made(leaf: Leaf) -> Any:
+        return (form(leaf), leaf.initializer) if leaf.draws and leaf.initializer else None
+
+    if _comparable(evidence):
+        pair(lambda leaf: made(leaf) and (made(leaf), leaf.draws), removed, added)
+        pair(made, removed, added)
     parents = {_parent(a): _parent(b) for a, b in pairs.items() if _tail(a) == _tail(b)}
-    for path, leaf in removed.items():
+    alike = _groups(removed, old), _groups(added, new)
+    for content, group in _unique(alike[0], lambda found: found).items():
+        other = _unique(alike[1], lambda found: found).get(content)
+        if other is not None:
+            parents.setdefault(group, other)
+    for path in removed:
         target = f"{parents.get(_parent(path), '')}{_tail(path)}"
-        known = path not in pairs and _parent(path) in parents and target in added
-        if known and content(leaf) == content(added[target]):
+        if path not in pairs and _parent(path) in parents and target in added:
             pairs[path] = target
-    return pairs
+    return {a: b for a, b in pairs.items() if form(old[a]) == form(new[b])}
 
 
-def _unique(
-    leaves: Mapping[str, Leaf | None], content: Callable[[Leaf | None], Any]
-) -> dict[Any, str]:
+def _groups(paths: Iterable[str], leaves: Mapping[str, Leaf]) -> dict[str, tuple[Any, ...]]:
+    """Parent -> what lies below it: tails, types, shapes, dtypes and values."""
+    found: dict[str, list[Any]] = {}
+    for path in sorted(paths):
+        leaf = leaves[path]
+        found.setdefault(_parent(path), []).append(
+            (_tail(path), leaf.type, leaf.shape, leaf.dtype, leaf.digest)
+        )
+    return {parent: tuple(rows) for parent, rows in found.items() if parent}
+
+
+def _unique(items: Mapping[str, Any], content: Callable[[Any], Any]) -> dict[Any, str]:
     found: dict[Any, list[str]] = {}
-    for path, leaf in leaves.items():
-        key = content(leaf)
+    for path, item in items.items():
+        key = content(item)
         if key is not None:
             found.setdefault(key, []).append(path)
     return {key: paths[0] for key, paths in found.items() if len(paths) == 1}
@@ -187,18 +223,22 @@ def _tail(path: str) -> str:
 
 
 def _environment(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for d in differences:
-        if d.path in evidence.reverted:
-            groups.setdefault(evidence.reverted[d.path], []).append(d.path)
     values = {name: (old, new) for name, old, new in evidence.changes}
     causes = []
-    for flags, paths in groups.items():
-        shown = ", ".join(
-            f"{flag} {_json(values[flag][0])} -> {_json(values[flag][1])}" for flag in flags
-        )
-        text = f"{shown}: {_leaves(paths)}, equal to the golden when built under what it recorded"
-        causes.append(Cause("environment", tuple(paths), text, "rebuilt", shown))
+    for of, what in (
+        (evidence.reverted, "equal to the golden when built under what it recorded"),
+        (evidence.touched, "which this moves, though not this alone"),
+    ):
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for d in differences:
+            if d.path in of:
+                groups.setdefault(of[d.path], []).append(d.path)
+        for flags, paths in groups.items():
+            shown = ", ".join(
+                f"{flag} {_json(values[flag][0])} -> {_json(values[flag][1])}" for flag in flags
+            )
+            text = f"{shown}: {_leaves(paths)}, {what}"
+            causes.append(Cause("environment", tuple(paths), text, "rebuilt", shown))
     return causes
 
 
@@ -234,9 +274,7 @@ def _derived(path: str, evidence: Evidence) -> bool:
     return bool(old and new and old.draws is not None and new.draws is not None)
 
 
-def _derivations(
-    evidence: Evidence, differences: Sequence[Difference], pairs: Mapping[str, str]
-) -> list[Cause]:
+def _derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
     seeds: dict[str, list[str]] = {}
     renamed_streams: dict[tuple[str, str], list[str]] = {}
     moves: list[_Move] = []
@@ -415,7 +453,7 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
             return None
         gap = difference(old.sketch, ours)
         return float(gap.ratio) if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6 else None
-    a, b = (np.asarray(x.read()).astype(np.float64).reshape(-1) for x in (old, new))
+    a, b = (read().astype(np.float64).reshape(-1) for read in (old.read, new.read))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
     ratio = float(a @ b / (a @ a))

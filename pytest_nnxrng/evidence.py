@@ -22,6 +22,7 @@ uniform on a grid of 2**kept. Two kinds of tests, each with a bound that holds a
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -36,13 +37,13 @@ Floats: TypeAlias = NDArray[np.float64]
 Words: TypeAlias = NDArray[np.uint32]
 
 _DENSITY = {"normal": 0.39895, "truncated_normal": 0.41797, "uniform": 0.5}  # their maxima
-_PAIRS = ((0.0, 1.0), (0.05, 0.95), (0.15, 0.85), (0.3, 0.7))  # quantiles of the references
+_QUANTILES = np.array([[0.0, 0.05, 0.15, 0.3], [1.0, 0.95, 0.85, 0.7]])  # of the references
 _WINDOWS = np.exp2(-np.arange(2.0, 22.0, 2.0))
 _COARSE = 2.0**-6  # a family that fits no finer than this is not named
 _FINE = 2.0**-16  # what float32's erf_inv may be off by, in standard samples
-_RANKED = 256  # elements of the rank tests, which take quadratic time
+_RANKED = 128  # elements of the rank tests, which take quadratic time
 _Q = 1 - np.exp2(-np.arange(1.0, 13.0, 0.5))
-_TESTS = len(_DENSITY) * len(_PAIRS) * len(_WINDOWS) + 2  # and a rising and a falling order
+_TESTS = len(_DENSITY) * _QUANTILES.shape[1] * len(_WINDOWS) + 2  # and a rising and a falling order
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,6 @@ class Match:
     shift: float | None = None
 
 
-@dataclass(frozen=True)
-class _Fit:
-    log_chance: float = 0.0
-    family: str = "monotone"
-    window: float = math.inf
-    agree: Bools | None = None
-
-
 def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: float) -> Match:
     """How well ``words`` (n,) of ``kept`` bits, drawn for dtype ``drawn``, fit ``values`` (n,).
 
@@ -78,20 +71,17 @@ def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: fl
     finite = np.isfinite(values)
     x, words = values[finite], words[finite]
     order = np.argsort(x, kind="stable")
-    best, samples = _Fit(), _standard_samples(words, kept, drawn)
-    for family, sample in samples.items():
-        best = min(best, _affine(x, order, sample, family, kept), key=lambda fit: fit.log_chance)
+    samples = _standard_samples(words, kept, drawn)
+    affine, family, window, agree = _affine(x, order, samples, kept)
     rising, falling = _rank_bounds(words[order])
-    log_chance = min(0.0, min(best.log_chance, rising, falling) + math.log(_TESTS))
-    known = best.agree is not None and best.window <= max(_COARSE, 4 * eps)
-    if not known or best.agree is None or 2 * best.agree.sum() < len(x):
+    log_chance = min(0.0, min(affine, rising, falling) + math.log(_TESTS))
+    if window > max(_COARSE, 4 * eps) or 2 * agree.sum() < len(x):
         share = _in_order(x, words, falling < rising).sum() / max(1, len(values))
         return Match(log_chance, float(share), "monotone")
-    sample = samples[best.family]
-    scale, shift = _line(sample[best.agree], x[best.agree])
-    off = np.abs(x - shift - scale * sample)
-    near = off <= abs(scale) * 4 * max(best.window, _FINE) + 2 * eps * np.abs(x)
-    return Match(log_chance, float(near.sum() / len(values)), best.family, scale, shift)
+    scale, shift = _line(samples[family][agree], x[agree])
+    off = np.abs(x - shift - scale * samples[family])
+    near = off <= abs(scale) * 4 * max(window, _FINE) + 2 * eps * np.abs(x)
+    return Match(log_chance, float(near.sum() / len(values)), family, scale, shift)
 
 
 def _standard_samples(words: Words, kept: int, drawn: np.dtype[Any]) -> dict[str, Floats]:
@@ -109,33 +99,32 @@ def _standard_samples(words: Words, kept: int, drawn: np.dtype[Any]) -> dict[str
     }
 
 
-def _affine(x: Floats, order: Array, sample: Floats, family: str, kept: int) -> _Fit:
-    """The best of the affine tests of one family, over all references and windows."""
-    best = _Fit()
-    chances = 2 * _DENSITY[family] * _WINDOWS + 2.0 ** (1 - kept)
-    for quantiles in _PAIRS:
-        low, high = (order[round(q * (len(x) - 1))] for q in quantiles)
-        if sample[low] == sample[high] or x[low] == x[high]:
-            continue
-        slope = (x[high] - x[low]) / (sample[high] - sample[low])
-        off = np.abs(sample - sample[low] - (x - x[low]) / slope)
-        hits = np.searchsorted(np.sort(off), _WINDOWS, side="right") - 2  # but the references
-        tails = [_tail(int(k), len(x) - 2, float(p)) for k, p in zip(hits, chances, strict=True)]
-        at = int(np.argmin(tails))
-        if tails[at] < best.log_chance:
-            best = _Fit(tails[at], family, float(_WINDOWS[at]), off <= _WINDOWS[at])
-    return best
+def _affine(
+    x: Floats, order: Array, samples: dict[str, Floats], kept: int
+) -> tuple[float, str, float, Bools]:
+    """The best affine test: the logarithm of its bound, its family, window and what agrees."""
+    low, high = order[np.round(_QUANTILES * (len(x) - 1)).astype(np.int64)]
+    sample = np.stack(list(samples.values()))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (x[high] - x[low]) / (sample[:, high] - sample[:, low])
+        told = sample[:, low, None] + (x - x[low, None]) / slope[..., None]
+    off = np.abs(sample[:, None] - told)  # (families, references, n)
+    off[np.isnan(off)] = np.inf
+    hits = np.stack([(off <= window).sum(axis=-1) for window in _WINDOWS], axis=-1) - 2
+    densities = np.array([_DENSITY[family] for family in samples])
+    chances = 2 * densities[:, None, None] * _WINDOWS + 2.0 ** (1 - kept)
+    tails = _log_tails(np.maximum(hits, 0) / max(1, len(x) - 2), chances) * (len(x) - 2)
+    family, pair, at = np.unravel_index(int(np.argmin(tails)), tails.shape)
+    window = float(_WINDOWS[at])
+    return float(tails.min()), list(samples)[family], window, off[family, pair] <= window
 
 
-def _tail(hits: int, trials: int, p: float) -> float:
-    """Logarithm of a bound on P(Binomial(trials, p) >= hits)."""
-    if hits <= trials * p:
-        return 0.0
-    share = hits / trials
-    entropy = share * math.log(share / p)
-    if hits < trials:
-        entropy += (1 - share) * math.log((1 - share) / (1 - p))
-    return -trials * entropy
+def _log_tails(share: Floats, p: Floats) -> Floats:
+    """Per trial, the logarithm of a bound on the chance of this share of hits or more."""
+    miss = np.maximum(1 - share, 1e-300)
+    hit = np.maximum(share, 1e-300)
+    entropy = share * np.log(hit / p) + (1 - share) * np.log(miss / (1 - p))
+    return np.where(share > p, -entropy, 0.0)
 
 
 def _rank_bounds(words: Words) -> tuple[float, float]:
@@ -144,13 +133,19 @@ def _rank_bounds(words: Words) -> tuple[float, float]:
     chosen = words[np.linspace(0, len(words) - 1, n).round().astype(np.int64)]
     u = chosen + np.random.default_rng(0).random(n)
     discordant = int(np.triu(u[:, None] > u[None, :]).sum())
-    j = np.arange(1, n + 1)[:, None]
-    moments = np.log((1 - _Q**j) / (j * (1 - _Q))).sum(axis=0)
     rising, falling = (
-        min(0.0, float((moments - d * np.log(_Q)).min()))
+        min(0.0, float((_log_moments(n) - d * np.log(_Q)).min()))
         for d in (discordant, n * (n - 1) // 2 - discordant)
     )
     return rising, falling
+
+
+@functools.cache
+def _log_moments(n: int) -> Floats:
+    """Logarithms of E[q**D] of a random permutation of n, for each q."""
+    j = np.arange(1, n + 1)[:, None]
+    moments: Floats = np.log((1 - _Q**j) / (j * (1 - _Q))).sum(axis=0)
+    return moments
 
 
 def _in_order(x: Floats, words: Words, falling: bool) -> Bools:

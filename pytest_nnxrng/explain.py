@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pytest_nnxrng import derivation, environment
-from pytest_nnxrng.compare import Comparison, Tolerance, compare
+from pytest_nnxrng.compare import WEIGHTS, Comparison, Tolerance, compare
 from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
@@ -125,7 +125,6 @@ def explain(
     now, ours = derived(obtained, trace), streams(trace)
     if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
         return diagnose(replace(evidence, repeats=False))
-    reverted: dict[str, tuple[str, ...]] = {}
     # A flag that the golden's JAX did not have has no recorded value, but for those whose
     # value can be "unset".
     flags = {
@@ -134,19 +133,34 @@ def explain(
         if name in environment.SETTABLE
         and (old is not None or name == "jax_default_matmul_precision")
     }
+    if any(leaf.read is None for leaf in obtained.leaves):
+        flags = {}  # an abstract model is not built
+    evidence = replace(
+        evidence, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws)
+    )
     if flags:
         ours = _translated(ours, golden.streams, changes)
-        now, reverted = _rebuilt(golden, now, build, ours, flags, tolerance)
+        again = _rebuilt(golden, build, ours, flags, tolerance)
+        evidence = replace(
+            evidence,
+            reverted=dict.fromkeys(again.equal, again.flags),
+            touched=dict.fromkeys(_touched(obtained, again), again.flags),
+            rebuilt=True,
+        )
+        made = {leaf.path: leaf for leaf in again.flat.leaves}
+        now = Flat(tuple(_with_derivation(leaf, made) for leaf in now.leaves), now.aliases)
     return diagnose(
         replace(
             evidence,
             obtained={leaf.path: leaf for leaf in now.leaves},
             streams=(golden.streams, ours),
-            draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws),
-            reverted=reverted,
-            rebuilt=bool(flags),
         )
     )
+
+
+def _with_derivation(leaf: Leaf, made: Mapping[str, Leaf]) -> Leaf:
+    other = made.get(leaf.path, leaf)
+    return replace(leaf, draws=other.draws, initializer=other.initializer)
 
 
 def _repeats(build: Build, obtained: Flat) -> bool:
@@ -155,39 +169,46 @@ def _repeats(build: Build, obtained: Flat) -> bool:
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 
+@dataclass(frozen=True)
+class _Rebuilt:
+    """A build under recorded flags: its leaves, derived, and those that equal the golden's."""
+
+    flat: Flat
+    equal: frozenset[str]
+    flags: tuple[str, ...]
+
+
 def _rebuilt(
-    golden: Golden,
-    now: Flat,
-    build: Build,
-    ours: Streams,
-    flags: Mapping[str, Any],
-    tolerance: Tolerance,
-) -> tuple[Flat, dict[str, tuple[str, ...]]]:
-    """Our leaves as derived under the recorded flags, and those that these flags explain."""
+    golden: Golden, build: Build, ours: Streams, flags: Mapping[str, Any], tolerance: Tolerance
+) -> _Rebuilt:
     with environment.under(flags):
         there = build.rekeyed(ours)
-        trace = there.trace
-        equal = _equal(golden, there, tolerance)
-    names = tuple(sorted(flags))
+        flat = flatten(there.again(), build.only)
+        if isinstance(there.trace, derivation.Trace):
+            flat = derived(flat, there.trace)
+    equal, names = _equal(golden, flat, tolerance), tuple(sorted(flags))
     for name in names if len(names) > 1 else ():
+        if name in ("jax_default_prng_impl", "jax_random_seed_offset"):
+            continue  # the base keys follow from both at once
         with environment.under({name: flags[name]}):
-            if name in ("jax_default_prng_impl", "jax_random_seed_offset"):
-                continue  # the base keys follow from both at once
-            if equal and _equal(golden, build, tolerance) == equal:
-                names = (name,)
-                break
-    if isinstance(trace, derivation.Trace):
-        now = derived(now, trace)
-    return now, dict.fromkeys(equal, names)
+            alone = flatten(build.again(), build.only)
+        if equal and _equal(golden, alone, tolerance) == equal:
+            return _Rebuilt(flat, equal, (name,))
+    return _Rebuilt(flat, equal, names)
 
 
-def _equal(golden: Golden, build: Build, tolerance: Tolerance) -> frozenset[str]:
+def _equal(golden: Golden, flat: Flat, tolerance: Tolerance) -> frozenset[str]:
     try:
-        flat = flatten(build.again(), build.only)
         same = compare(golden.leaves, flat.leaves, tolerance)
-    except (GoldenError, TypeError, ValueError):
+    except GoldenError:
         return frozenset()
     return frozenset((*same.matched, *same.rounded))
+
+
+def _touched(obtained: Flat, rebuilt: _Rebuilt) -> frozenset[str]:
+    """The leaves whose values the flags change, by more than rounding."""
+    moved = compare(obtained.leaves, rebuilt.flat.leaves, Tolerance(WEIGHTS)).differences
+    return frozenset(d.path for d in moved) - rebuilt.equal
 
 
 def _translated(

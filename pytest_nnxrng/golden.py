@@ -17,7 +17,7 @@ from typing import Any
 from pytest_nnxrng.inventory import Owner, parse_owner
 from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, constant, dtype_of
 from pytest_nnxrng.sketch import Sketch
-from pytest_nnxrng.values import UPDATE, Reader, broken, pointer, short, unreadable
+from pytest_nnxrng.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
 from pytest_nnxrng.values import GoldenError as GoldenError
 
 FORMAT = 1
@@ -92,7 +92,7 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
     row.update(leaf.statistics)
     if leaf.digest is not None:
         row["digest"] = leaf.digest
-        if not leaf.stored and "constant" not in leaf.statistics:
+        if not leaf.stored and constant(leaf) is None:
             row["stored"] = False
     if leaf.sketch is not None:
         row["sketch"] = leaf.sketch.to_json()
@@ -181,7 +181,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Golden:
         return Golden(
             owner=parse_owner(data.get("owner")),
             environment=_parse_environment(data),
-            leaves=tuple(_parse_leaf(name, row, reader) for name, row in rows.items()),
+            leaves=tuple(_parse_leaf(path, name, row, reader) for name, row in rows.items()),
             aliases=aliases,
             streams=_parse_streams(data),
             values=values,
@@ -214,16 +214,16 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _parse_leaf(path: str, row: Any, reader: Reader | None) -> Leaf:
+def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> Leaf:
     if not isinstance(row, dict):
         raise _Invalid(f"leaf {path} is not an object")
     try:
-        return _leaf_from_json(path, dict(row), reader)
+        return _leaf_from_json(manifest, path, dict(row), reader)
     except _Invalid as error:
         raise _Invalid(f"leaf {path}: {error}") from error
 
 
-def _leaf_from_json(path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
+def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
     shape = _get(row, "shape", list)
     if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise _Invalid(f'"shape" is {short(shape)}')
@@ -264,7 +264,7 @@ def _leaf_from_json(path: str, row: dict[str, Any], reader: Reader | None) -> Le
         stored=stored,
     )
     if digest is not None and (elements := constant(leaf)) is not None:
-        return replace(leaf, stored=False, read=lambda: elements)
+        return replace(leaf, stored=False, read=lambda: checked(manifest, leaf, elements))
     if not stored or reader is None:
         return leaf
     return replace(leaf, read=lambda: reader.read(leaf))

@@ -166,14 +166,18 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
 
 
 def constant(leaf: Leaf) -> np.ndarray | None:
-    """The elements of a leaf that has a ``constant``, without allocating them; else None."""
+    """The elements of a leaf that has a ``constant``, without allocating them; else None.
+
+    Also None for NaN, whose sign and payload a ``constant`` does not tell.
+    """
     value = leaf.statistics.get("constant")
-    if value is None or dtype_of(leaf.dtype).kind == "c" or leaf.dtype.startswith("key<"):
+    if value in (None, "nan") or dtype_of(leaf.dtype).kind == "c" or leaf.dtype.startswith("key<"):
         return None
     try:
-        one = np.asarray(float(value) if isinstance(value, str) else value)
-        return np.broadcast_to(one.astype(dtype_of(leaf.dtype)), leaf.shape)
-    except (ValueError, OverflowError):
+        with np.errstate(over="raise", invalid="raise"):
+            one = np.asarray(float(value) if isinstance(value, str) else value)
+            return np.broadcast_to(one.astype(dtype_of(leaf.dtype)), leaf.shape)
+    except (ValueError, TypeError, ArithmeticError):
         return None
 
 

@@ -77,17 +77,17 @@ class _View:
     leaf: int
     values: Array
     slices: int  # the length of the leading axis that the slice is from, 0 for a leaf
+    sources: tuple[str, ...]  # the dtypes it may have been drawn in
     tested: Array
     screened: Array
-    sources: tuple[str, ...]  # the dtypes it may have been drawn in
+    x: Floats  # the tested elements
+    ranks: Array  # theirs
+    head: Array  # the ranks of the screened ones
 
     @property
     def epsilon(self) -> float:
         finfo: Any = ml_dtypes.finfo
         return float(finfo(self.values.dtype).eps)
-
-    def at(self, positions: Array) -> Floats:
-        return np.asarray(self.values.flat[positions], np.float64)
 
 
 def seed_streams(seed: int, impl: str = THREEFRY) -> dict[str, Stream]:
@@ -199,7 +199,9 @@ def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:
         if np.isfinite(head).sum() < len(screened) / 2:
             rare = np.isfinite(x) & (times[inverse.reshape(-1)] < len(x) / 8)
             screened = _spread(tested[rare], _SCREENED)
-        yield _View(leaf, values, slices, tested, screened, _sources(name, x))
+        head = np.asarray(values.flat[screened], np.float64)
+        ranks = _mean_ranks(x), _mean_ranks(head)
+        yield _View(leaf, values, slices, _sources(name, x), tested, screened, x, *ranks)
 
 
 def _sources(name: str, x: Floats) -> tuple[str, ...]:
@@ -235,10 +237,10 @@ def _search(
     for members in groups.values():
         view, source = members[0]
         words = keystream.words(keys, view.values.shape, view.screened, source, partitionable)
-        ranks = _ranks(words)
-        for view, source in members:
-            scores = np.abs(ranks @ _mean_ranks(view.at(view.screened)))
-            best = np.argsort(-scores, kind="stable")[:_KEPT]
+        scores = np.abs(np.stack([view.head for view, _ in members]) @ _ranks(words).T)
+        kept = min(_KEPT, scores.shape[1])
+        nearest = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)
+        for (view, source), best in zip(members, nearest, strict=True):
             _test(found, view, keys.take(best), source, partitionable, tried)
 
 
@@ -273,11 +275,11 @@ def _test(
 ) -> None:
     words = keystream.words(keys, view.values.shape, view.tested, source, partitionable)
     kept, drawn = keystream.DRAWN[source][1], dtype_of(source)
-    scores = np.abs(_ranks(words) @ _mean_ranks(view.at(view.tested)))
+    scores = np.abs(_ranks(words) @ view.ranks)
     for label, row, score in zip(keys.labels, words, scores, strict=True):
         if score < min(_CORRELATION, 4 / len(row) ** 0.5):
             continue
-        match = evidence.match(view.at(view.tested), row, kept, drawn, view.epsilon)
+        match = evidence.match(view.x, row, kept, drawn, view.epsilon)
         # 1e-300 stands for anything less.
         alarm = max(exp(min(0.0, max(match.log_chance + log(tried), -700.0))), 1e-300)
         old = found[view.leaf]

@@ -136,11 +136,19 @@ class Reader:
                 f"holds {stored.dtype}{list(stored.shape)} for {leaf.path or 'the value'}, "
                 f"where the manifest says {leaf.dtype}{list(leaf.shape)}",
             )
-        values = _decode(leaf.dtype, stored)
-        if digest(values) != leaf.digest:
-            raise broken(
-                self.path,
-                f"holds other values of {leaf.path or 'the value'} than those that the manifest "
-                "was made with",
-            )
-        return values
+        return checked(self.path, leaf, _decode(leaf.dtype, stored))
+
+
+def checked(file: Path, leaf: Leaf, values: np.ndarray) -> np.ndarray:
+    """Return ``values``, which ``file`` holds for ``leaf``.
+
+    Raises:
+      GoldenError: when they are not those of its digest.
+    """
+    if digest(values) != leaf.digest:
+        raise broken(
+            file,
+            f"holds other values of {leaf.path or 'the value'} than those that the manifest "
+            "was made with",
+        )
+    return values

@@ -7,9 +7,9 @@ from flax import nnx
 
 class ConvNet(nnx.Module):
     def __init__(self, channels: int, classes: int, *, rngs: nnx.Rngs):
-        # No bias before BatchNorm, which would subtract it again. Its gradient would be zero in
-        # mathematics and rounding noise in the machine, other noise on every machine; where a
-        # model has one, check it with `nnx_snapshot(atol=...)`.
+        # No bias before BatchNorm, which would subtract it again: its gradient would be zero in
+        # mathematics and in the machine rounding noise, another one with every version of XLA.
+        # For a model that has one, `nnx_snapshot(atol=1e-6)` lets that noise pass.
         self.conv1 = nnx.Conv(1, channels, (3, 3), use_bias=False, rngs=rngs)
         self.norm1 = nnx.BatchNorm(channels, momentum=0.9, rngs=rngs)
         self.conv2 = nnx.Conv(channels, channels, (3, 3), strides=2, use_bias=False, rngs=rngs)

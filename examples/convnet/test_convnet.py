@@ -26,8 +26,8 @@ def test_init(rngs, nnx_snapshot):
 
 def test_three_steps(rngs, batch, nnx_snapshot):
     model = ConvNet(8, CLASSES, rngs=rngs)
-    # Momentum, not Adam: Adam divides each gradient by its own size, so the rounding error of a
-    # gradient near zero comes out as a step of full size.
+    # Mind with Adam: it divides a gradient by its own size, so where that is rounding noise alone
+    # (see the biases in convnet.py), the noise comes out as a step of full size.
     optimizer = nnx.Optimizer(model, optax.sgd(0.1, momentum=0.9), wrt=nnx.Param)
     model.train()
     for step in range(3):

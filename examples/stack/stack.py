@@ -17,8 +17,8 @@ class Block(nnx.Module):
 
 class Stack(nnx.Module):
     def __init__(self, depth: int, dim: int, *, rngs: nnx.Rngs):
-        # Without `split_rngs` every block would be built from the same keys: equal weights,
-        # the right shapes, and no error anywhere.
+        # `split_rngs` gives each block keys of its own. The trap beside it, passing one `rngs` to
+        # all by `nnx.vmap(in_axes=None, axis_size=depth)`, builds equal blocks without an error.
         @nnx.split_rngs(splits=depth)
         @nnx.vmap
         def build(rngs: nnx.Rngs) -> Block:

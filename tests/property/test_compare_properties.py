@@ -162,8 +162,9 @@ def test_ulp_is_the_number_of_steps(name, data):
     start = np.array([data.draw(st.floats(allow_nan=False, allow_infinity=False, width=width))], dtype)
     steps = data.draw(st.integers(1, 5))
     end = start
-    for _ in range(steps):
-        end = np.nextafter(end, dtype.type(np.inf))
+    with np.errstate(over="ignore"):
+        for _ in range(steps):
+            end = np.nextafter(end, dtype.type(np.inf))
     assume(np.isfinite(end).all())
     found = compare((leaf(start),), (leaf(end),), Tolerance({}, exact=True))
     assert found.differences[0].numbers.ulp == steps

@@ -287,19 +287,32 @@ def test_a_run_without_the_fixtures_imports_no_jax_and_says_nothing(project: Pro
     assert "nnx snapshots" not in run.text
 
 
-@pytest.mark.parametrize("asked", ["rngs", "rngs_factory"])
-def test_async_tests_have_the_same_fixtures(project: Project, asked: str):
-    pytest.importorskip("pytest_asyncio")
-    project.ini("asyncio_default_fixture_loop_scope = function").test(f"""
-        import asyncio, pytest
+def test_async_tests_have_the_same_fixtures(project: Project):
+    project.write({
+        "tests/conftest.py": """
+            import asyncio, inspect, pytest
+
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_pyfunc_call(pyfuncitem):
+                # As pytest-asyncio and anyio do it.
+                if not inspect.iscoroutinefunction(pyfuncitem.obj):
+                    return None
+                names = pyfuncitem._fixtureinfo.argnames
+                given = {name: pyfuncitem.funcargs[name] for name in names}
+                asyncio.run(pyfuncitem.obj(**given))
+                return True
+        """
+    })  # fmt: skip
+    project.test("""
+        import asyncio
+        import jax.numpy as jnp
         from models import MLP
 
-        @pytest.mark.asyncio
-        async def test_mlp({asked}, nnx_snapshot):
+        async def test_mlp(rngs, nnx_snapshot):
             await asyncio.sleep(0)
-            rngs = {asked}{"()" if asked == "rngs_factory" else ""}
-            nnx_snapshot.check_init(MLP, 2, 3, 2, rngs=rngs)
-            await asyncio.sleep(0)
+            model = nnx_snapshot.check_init(MLP, 2, 3, 2, rngs=rngs)
+            output = await asyncio.to_thread(model, jnp.ones((1, 2)))
+            nnx_snapshot.check(output, "output")
     """)
     project.run().came_to(failed=1).says("there is no golden yet")
     project.update().came_to(passed=1)

@@ -8,6 +8,7 @@ from pytest_nnxrng.policy import Mode
 from pytest_nnxrng.rngs import OFFSETS
 from pytest_nnxrng.settings import (
     MAX_SEED,
+    STORE_LIMIT,
     BadSetting,
     Settings,
     first,
@@ -32,7 +33,7 @@ def message(call, *args):
 def test_defaults():
     assert Settings() == Settings(
         seed=0, mode=Mode(False, False), prune=False, device=None, folder=FOLDER,
-        store_limit=1024 * 1024, weights_tol={}, outputs_tol={}, strict=False,
+        store_limit=STORE_LIMIT, weights_tol={}, outputs_tol={}, strict=False,
     )  # fmt: skip
 
 

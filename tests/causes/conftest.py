@@ -1,0 +1,56 @@
+"""A check without pytest around it: one golden is written, another build is held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from pytest_nnxrng.diagnose import Cause
+from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.policy import Mode, Outcome
+from pytest_nnxrng.settings import Settings
+from pytest_nnxrng.snapshot import Snapshot, TestChecks
+
+Checks = Callable[[Snapshot], Any]
+
+
+class Bench:
+    """``write`` makes the goldens of some checks, ``causes`` says why others differ from them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings()
+        self.folder = folder
+
+    def _run(self, body: Checks, mode: Mode) -> TestChecks:
+        checks = TestChecks(
+            Identity("", "test_it"),
+            self.folder / "test_it.py",
+            replace(self.settings, mode=mode),
+            lambda: jax.devices()[0],
+            self.folder,
+        )
+        body(Snapshot(checks))
+        checks.settle(Outcome.PASSED)
+        return checks
+
+    def write(self, body: Checks) -> None:
+        done = self._run(body, Mode(update=True))
+        assert not done.failing
+        assert all(result.written for result in done.results)
+
+    def causes(self, body: Checks) -> list[tuple[Cause, ...]]:
+        return [result.causes for result in self._run(body, Mode()).results]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def words(causes: tuple[Cause, ...]) -> set[str]:
+    return {cause.word for cause in causes}

@@ -1,0 +1,180 @@
+"""Labelled mutations: the causes named are those that are true, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from .conftest import Bench, words
+from .models import MLP, MODELS, Attention, Change
+
+BASE = Change()
+
+
+def seeded(seed: int = 0) -> nnx.Rngs:
+    return nnx.Rngs(params=seed, dropout=seed + 10_000, default=seed + 20_000)
+
+
+def init(bench: Bench, model: Any, change: Change, rngs: nnx.Rngs) -> Any:
+    return bench.causes(lambda snapshot: snapshot.check_init(model, change, rngs=rngs))[0]
+
+
+MUTATIONS: list[tuple[str, Change, set[str]]] = [
+    ("nothing", BASE, set()),
+    ("extra key", Change(extra_key=True), {"draws"}),
+    ("stream", Change(stream="default"), {"stream", "draws"}),
+    ("scale by 1 %", Change(scale=1.01), {"initializer"}),
+    ("dtype", Change(dtype=jnp.bfloat16), {"dtype"}),
+    ("shape", Change(width=16), {"shape"}),
+    ("rename", Change(name="tail"), {"renamed"}),
+    ("added layer", Change(extra_layer=True), {"added", "draws"}),
+    ("variable type", Change(variable=nnx.BatchStat), {"variable_type"}),
+    ("key and scale", Change(extra_key=True, scale=1.5), {"draws", "initializer"}),
+    ("type and dtype", Change(variable=nnx.Cache, dtype=jnp.float16), {"variable_type", "dtype"}),
+    ("rename and key", Change(name="tail", extra_key=True), {"renamed", "draws"}),
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("change", "expected"), [m[1:] for m in MUTATIONS], ids=[m[0] for m in MUTATIONS]
+)
+def test_check_init_names_what_changed(
+    bench: Bench, model: Any, change: Change, expected: set[str]
+) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
+    found = init(bench, model, change, seeded())
+    if change.width != BASE.width and model in (Attention, MODELS[3]):
+        expected = set()  # these have no such width
+    assert words(found) == expected, found
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_seed_is_one_cause(bench: Bench, model: Any) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
+    found = init(bench, model, BASE, seeded(1))
+    assert words(found) == {"seed"}, found
+    assert "params 0 -> 1" in found[0].text
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_seed_and_a_key_are_two(bench: Bench, model: Any) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
+    found = init(bench, model, Change(extra_key=True), seeded(1))
+    assert words(found) == {"seed", "draws"}, found
+
+
+def test_one_stream_with_another_base_key(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(MLP, BASE, rngs=nnx.Rngs(params=0, dropout=1)))
+    found = init(bench, MLP, BASE, nnx.Rngs(params=5, dropout=1))
+    assert words(found) == {"stream"}, found
+
+
+def test_swapped_layers_draw_in_another_order(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(MLP, BASE, rngs=seeded()))
+    found = init(bench, MLP, Change(swap=True), seeded())
+    assert words(found) == {"draws"}, found
+    assert len(found) == 1
+    assert "another order" in found[0].text
+
+
+def test_untied_parameters(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(Attention, BASE, rngs=seeded()))
+    assert words(init(bench, Attention, Change(tied=False), seeded())) == {"aliasing"}
+
+
+def test_keys_drawn_before_the_build(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(MLP, BASE, rngs=seeded()))
+    rngs = seeded()
+    rngs.params()
+    rngs.params()
+    found = init(bench, MLP, BASE, rngs)
+    assert words(found) == {"draws"}, found
+    assert "before this build began" in found[0].text
+
+
+def test_an_edit_in_the_constructor(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(MLP, BASE, rngs=seeded()))
+    found = init(bench, MLP, Change(edit=True), seeded())
+    assert words(found) <= {"initializer", "values"}, found
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("jax_threefry_partitionable", False),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_random_seed_offset", 3),
+    ],
+)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_flag_is_proven(bench: Bench, model: Any, flag: str, value: Any) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
+    before = getattr(jax.config, flag)
+    jax.config.update(flag, value)
+    try:
+        found = init(bench, model, BASE, seeded())
+        with_key = init(bench, model, Change(extra_key=True), seeded())
+        with_seed = init(bench, model, BASE, seeded(1))
+    finally:
+        jax.config.update(flag, before)
+    assert words(found) == {"environment"}, found
+    assert words(with_key) == {"environment", "draws"}, with_key
+    assert words(with_seed) == {"environment", "seed"}, with_seed
+
+
+def test_x64_moves_the_cell_of_an_lstm(bench: Bench) -> None:
+    bench.write(lambda snapshot: snapshot.check_init(Attention, BASE, rngs=seeded()))
+    jax.config.update("jax_enable_x64", True)
+    try:
+        found = init(bench, Attention, BASE, seeded())
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert words(found) == {"environment"}, found
+
+
+def test_a_build_that_does_not_repeat_itself(bench: Bench) -> None:
+    import itertools
+
+    counter = itertools.count(1)
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        model = nnx.Linear(4, 4, rngs=rngs)
+        model.kernel[...] = model.kernel[...] + next(counter)
+        return model
+
+    def good(rngs: nnx.Rngs) -> nnx.Module:
+        return nnx.Linear(4, 4, rngs=rngs)
+
+    bench.write(lambda snapshot: snapshot.check_init(good, seeded()))
+    found = bench.causes(lambda snapshot: snapshot.check_init(build, seeded()))[0]
+    assert words(found) == {"nondeterministic"}, found
+
+
+class TestOutputs:
+    x = jnp.linspace(-1, 1, 8).reshape(2, 4)
+
+    def check(self, change: Change, forward: Any, seed: int = 0) -> Any:
+        def body(snapshot: Any) -> None:
+            model = snapshot.check_init(MLP, change, rngs=seeded(seed))
+            y = model.head(model.second(forward(model.first(self.x))))
+            snapshot.check(y, "output")
+
+        return body
+
+    def test_a_forward_pass(self, bench: Bench) -> None:
+        bench.write(self.check(BASE, nnx.relu))
+        model, output = bench.causes(self.check(BASE, nnx.gelu))
+        assert words(model) == set()
+        assert words(output) == {"forward"}
+
+    def test_an_output_of_another_model_has_no_cause_of_its_own(self, bench: Bench) -> None:
+        bench.write(self.check(BASE, nnx.relu))
+        model, output = bench.causes(self.check(BASE, nnx.relu, seed=1))
+        assert words(model) == {"seed"}
+        assert words(output) == set()
