@@ -63,6 +63,27 @@ class Match:
     shift: float | None = None
 
 
+def row_ranks(words: Words) -> Array:
+    """Float32 ranks of each row of (candidates, n), with mean 0 and norm 1."""
+    order = np.argsort(words, axis=1)
+    n = order.shape[1]
+    found = np.empty(order.shape, np.float32)
+    np.put_along_axis(found, order, _unit(np.arange(n, dtype=np.float64))[None], axis=1)
+    return found
+
+
+def ranks(x: Floats) -> Array:
+    """The same of values (n,): equals share their mean, what is not finite has the middle one."""
+    _, inverse, times = np.unique(x, return_inverse=True, return_counts=True)
+    found = (np.cumsum(times) - (times + 1) / 2)[inverse.reshape(-1)]
+    return _unit(np.where(np.isfinite(x), found, found[np.isfinite(x)].mean()))
+
+
+def _unit(x: Floats) -> Array:
+    x = x - x.mean()
+    return (x / np.linalg.norm(x)).astype(np.float32)
+
+
 def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: float) -> Match:
     """How well ``words`` (n,) of ``kept`` bits, drawn for dtype ``drawn``, fit ``values`` (n,).
 

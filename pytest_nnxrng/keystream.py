@@ -10,7 +10,7 @@ JAX, over the leaf's whole shape, on the default device.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import jax
@@ -31,15 +31,24 @@ _BLOCK = 1 << 14  # elements: the temporaries stay in the cache
 
 @dataclass(frozen=True)
 class Keys:
-    """Labelled keys of one implementation; ``data``: uint32 key data (keys, words)."""
+    """Labelled keys of one implementation; ``data``: uint32 key data (keys, words).
+
+    ``partitionable``: whether threefry is to be; of no meaning to other generators.
+    """
 
     impl: str
+    partitionable: bool
     labels: list[str]
     data: Words
 
+    @property
+    def shapeless(self) -> bool:
+        """Whether an element's word depends on its position in the flattened leaf alone."""
+        return self.impl == THREEFRY and self.partitionable
+
     def take(self, index: Array) -> Keys:
         """The keys at ``index``."""
-        return Keys(self.impl, [self.labels[i] for i in index], self.data[index])
+        return replace(self, labels=[self.labels[i] for i in index], data=self.data[index])
 
 
 def seed_key(seed: int, impl: str) -> tuple[int, ...]:
@@ -50,7 +59,7 @@ def seed_key(seed: int, impl: str) -> tuple[int, ...]:
 def join(*parts: Keys) -> Keys:
     """All keys, in order."""
     labels = [label for part in parts for label in part.labels]
-    return Keys(parts[0].impl, labels, np.concatenate([part.data for part in parts]))
+    return replace(parts[0], labels=labels, data=np.concatenate([part.data for part in parts]))
 
 
 def fold(keys: Keys, number: int, sign: str) -> Keys:
@@ -61,21 +70,19 @@ def fold(keys: Keys, number: int, sign: str) -> Keys:
     else:
         data = np.asarray(_fold_in(keys.data, impl=keys.impl, number=number))
     labels = [f"{label}{sign}{i}" for label in keys.labels for i in range(number)]
-    return Keys(keys.impl, labels, data.reshape(len(labels), keys.data.shape[1]))
+    return replace(keys, labels=labels, data=data.reshape(len(labels), keys.data.shape[1]))
 
 
-def split(keys: Keys, number: int, taken: int, partitionable: bool) -> Keys:
+def split(keys: Keys, number: int, taken: int) -> Keys:
     """The first ``taken`` of ``split(key, number)``, for each threefry key: ``params#0/0``, ..."""
-    if partitionable:
+    if keys.partitionable:
         return fold(keys, taken, "/")
     labels = [f"{label}/{i}" for label in keys.labels for i in range(taken)]
     data = _unpartitionable(keys.data, np.arange(2 * taken), 2 * number)
-    return Keys(keys.impl, labels, data.reshape(len(labels), 2))
+    return replace(keys, labels=labels, data=data.reshape(len(labels), 2))
 
 
-def words(
-    keys: Keys, shape: tuple[int, ...], positions: Array, dtype: str, partitionable: bool
-) -> Words:
+def words(keys: Keys, shape: tuple[int, ...], positions: Array, dtype: str) -> Words:
     """The bits that count of some elements, had each key drawn the leaf: (keys, positions).
 
     ``positions`` are int64 and index the flattened leaf; ``dtype`` is a key of ``DRAWN``.
@@ -84,7 +91,7 @@ def words(
     if keys.impl != THREEFRY:
         sample = _uniform(keys.data, positions, impl=keys.impl, shape=shape, dtype=dtype)
         return (np.asarray(sample).astype(np.float64) * 2.0**kept).astype(np.uint32)
-    if partitionable:
+    if keys.partitionable:
         high, low = np.divmod(positions, 1 << 32)
         first, second = _threefry(keys.data, high.astype(np.uint32), low.astype(np.uint32))
         found = first if width == 64 else first ^ second

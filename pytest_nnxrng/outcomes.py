@@ -14,7 +14,8 @@ class Check:
     ``status`` is a ``policy.Status`` value; ``golden`` the manifest's path relative to
     rootdir; ``written`` tells that this run wrote it, ``failed`` that the check failed.
     ``causes`` have word, leaves, text, evidence and finding; ``differences`` are the report's
-    rows. ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
+    rows. ``unread`` counts leaves without values, of which initializers were compared if
+    ``fingerprints``. ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
     """
 
     test: str
@@ -28,6 +29,7 @@ class Check:
     worst: str = ""
     same_environment: bool = True
     unread: int = 0
+    fingerprints: bool = True
     causes: tuple[Mapping[str, Any], ...] = ()
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ class Totals:
     changed: int = 0
     unreadable: int = 0
     unread: int = 0
+    unfingerprinted: int = 0
     headroom: float = 0.0
     worst: str = ""
     unproven_rounding: int = 0
@@ -144,6 +147,9 @@ def totals(checks: Iterable[Check]) -> Totals:
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),
         unread=sum(bool(check.unread) for check in settled if not check.failed),
+        unfingerprinted=sum(
+            bool(check.unread) and not check.fingerprints for check in settled if not check.failed
+        ),
         headroom=near.headroom if near else 0.0,
         worst=near.worst if near else "",
         unproven_rounding=sum(c.status == "rounded" and c.same_environment for c in settled),

@@ -362,6 +362,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         worst=f"{near or 'the value'} in {golden}" if near is not None else "",
         same_environment=not result.changes,
         unread=len(comparison.unread) if comparison is not None else 0,
+        fingerprints=result.fingerprints,
         causes=tuple(asdict(cause) for cause in result.causes),
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=(result.note,) if result.note and result.written else (),

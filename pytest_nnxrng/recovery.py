@@ -56,10 +56,11 @@ class Origin:
 
     ``label`` is ``params#3``; or ``params#3/0``, draw 0 of a stream forked or split from it (also
     key 0 of ``jax.random.split`` of it, which now is the same key); or ``params#3/split``, a
-    stack whose slices have one key each. Of a stack, slice 0 was tested. ``false_alarm`` bounds
-    the probability that any unrelated candidate of the call fits so well. ``share`` of the tested
-    elements agrees. Those that agree are shift + scale * a standard sample of ``family``: normal,
-    truncated_normal (at 2), uniform (on [-1, 1)); ``monotone`` is none of these.
+    stack whose slices have one key each. ``false_alarm`` bounds the probability that any
+    unrelated candidate of the call fits so well. ``share`` of the tested elements agrees. Those
+    that agree are shift + scale * a standard sample of ``family``: normal, truncated_normal (at
+    2), uniform (on [-1, 1)); ``monotone`` is none of these. ``stacked``: what was tested is slice
+    0 of the leading axis, as made by the draw on its own.
     """
 
     label: str
@@ -68,6 +69,7 @@ class Origin:
     family: str
     scale: float | None = None
     shift: float | None = None
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def recover(
     *,
     counts: int = 64,
     flags: Mapping[str, Any] | None = None,
+    inner: int = INNER,
 ) -> list[Origin | None]:
     """The origin of each leaf (host arrays of any shape and dtype) among the streams' draws.
 
@@ -114,7 +117,34 @@ def recover(
     evidence. Of several labels of one key the first answers. Streams that hold an array of keys
     are not tried, nor are leaves of over 2**18 elements under another generator than threefry.
     """
-    return _recover(values, streams, counts, flags, INNER)
+    running = getattr(jax.config, "jax_threefry_partitionable", True)
+    partitionable = bool((flags or {}).get("jax_threefry_partitionable", running))
+    views = [view for i, array in enumerate(values) for view in _views(i, array, inner > 0)]
+    tried = len(values) * len(streams) * counts * (3 * inner + 13) * _SOURCES
+    found: list[Origin | None] = [None] * len(values)
+    for impl in sorted({stream.impl for stream in streams.values()}):
+        try:
+            length = len(keystream.seed_key(0, impl))
+        except ValueError:  # a generator of another version of JAX
+            continue
+        base = {n: s.key for n, s in streams.items() if s.impl == impl and len(s.key) == length}
+        data = np.array(list(base.values()), np.uint32).reshape(-1, length)
+        draws = fold(Keys(impl, partitionable, list(base), data), counts, "#")
+        _search(found, views, 0, draws, tried)
+        if not inner:
+            continue
+        nested = fold(draws, inner, "/")
+        if impl == THREEFRY and not partitionable:
+            nested = join(nested, split(draws, 2, 2), split(draws, 3, 3))
+        _search(found, views, 0, nested, tried)
+        for slices in sorted({view.slices for view in views} - {0}):
+            keys = join(draws, nested)
+            if impl == THREEFRY:
+                first = replace(split(draws, slices, 1), labels=draws.labels)
+                named = replace(first, labels=[f"{label}/split" for label in draws.labels])
+                keys = join(named, fold(first, inner, "/"), keys)
+            _search(found, views, slices, keys, tried)
+    return found
 
 
 def recover_seed(
@@ -130,7 +160,7 @@ def recover_seed(
     None when no leaf is identified. Only the streams' own draws are tried.
     """
     streams = {f"{s} {name}": key for s in seeds for name, key in seed_streams(s, impl).items()}
-    found = _recover(values, streams, counts, flags, 0)
+    found = recover(values, streams, counts=counts, flags=flags, inner=0)
     votes = Counter(origin.label.split()[0] for origin in found if origin)
     if not votes:
         return None
@@ -143,44 +173,6 @@ def recover_seed(
     ]
 
 
-def _recover(
-    values: Sequence[Array],
-    streams: Mapping[str, HasKey],
-    counts: int,
-    flags: Mapping[str, Any] | None,
-    inner: int,
-) -> list[Origin | None]:
-    running = getattr(jax.config, "jax_threefry_partitionable", True)
-    partitionable = bool((flags or {}).get("jax_threefry_partitionable", running))
-    views = [view for i, array in enumerate(values) for view in _views(i, array, inner > 0)]
-    whole = [view for view in views if not view.slices]
-    tried = len(values) * len(streams) * counts * (3 * inner + 13) * _SOURCES
-    found: list[Origin | None] = [None] * len(values)
-    for impl in sorted({stream.impl for stream in streams.values()}):
-        length = len(keystream.seed_key(0, impl))
-        base = {n: s.key for n, s in streams.items() if s.impl == impl and len(s.key) == length}
-        if not base:
-            continue
-        roots = Keys(impl, list(base), np.array(list(base.values()), np.uint32))
-        draws = fold(roots, counts, "#")
-        _search(found, whole, draws, partitionable, tried)
-        if not inner:
-            continue
-        nested = fold(draws, inner, "/")
-        if impl == THREEFRY and not partitionable:
-            nested = join(nested, *(split(draws, n, n, False) for n in (2, 3)))
-        _search(found, whole, nested, partitionable, tried)
-        for slices in sorted({view.slices for view in views} - {0}):
-            keys = join(draws, nested)
-            if impl == THREEFRY:
-                first = replace(split(draws, slices, 1, partitionable), labels=draws.labels)
-                named = replace(first, labels=[f"{label}/split" for label in draws.labels])
-                keys = join(named, fold(first, inner, "/"), keys)
-            stacks = [view for view in views if view.slices == slices]
-            _search(found, stacks, keys, partitionable, tried)
-    return found
-
-
 def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:
     """The leaf and its first slice, as far as they can hold enough evidence."""
     name = str(array.dtype)
@@ -188,20 +180,19 @@ def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:
         return
     for slices in (0, len(array)) if stacks and array.ndim > 1 and len(array) else (0,):
         values = array[0] if slices else array
-        tested = _spread(np.arange(values.size), _TESTED)
+        tested = _spread(values.size, _TESTED)
         x = np.asarray(values.flat[tested], np.float64)
         levels, inverse, times = np.unique(x, return_inverse=True, return_counts=True)
-        if np.isfinite(levels).sum() < LEAST_DISTINCT:
-            continue
         # One run of elements for all leaves, and so one search; unless it is padding, say.
         screened = np.arange(min(values.size, _SCREENED))
-        head = np.unique(np.asarray(values.flat[screened], np.float64))
-        if np.isfinite(head).sum() < len(screened) / 2:
-            rare = np.isfinite(x) & (times[inverse.reshape(-1)] < len(x) / 8)
-            screened = _spread(tested[rare], _SCREENED)
         head = np.asarray(values.flat[screened], np.float64)
-        ranks = _mean_ranks(x), _mean_ranks(head)
-        yield _View(leaf, values, slices, _sources(name, x), tested, screened, x, *ranks)
+        if np.isfinite(np.unique(head)).sum() < len(head) / 2:
+            rare = tested[np.isfinite(x) & (times[inverse.reshape(-1)] < len(x) / 8)]
+            screened = rare[_spread(len(rare), _SCREENED)]
+            head = np.asarray(values.flat[screened], np.float64)
+        if min(np.isfinite(levels).sum(), len(np.unique(head))) >= LEAST_DISTINCT:
+            ranks = evidence.ranks(x), evidence.ranks(head)
+            yield _View(leaf, values, slices, _sources(name, x), tested, screened, x, *ranks)
 
 
 def _sources(name: str, x: Floats) -> tuple[str, ...]:
@@ -215,67 +206,44 @@ def _sources(name: str, x: Floats) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name, "float32", *exact]))
 
 
-def _spread(positions: Array, number: int) -> Array:
-    """``number`` of the positions: a random one of each of as many runs, so without a stride."""
-    if len(positions) <= number:
-        return positions
+def _spread(size: int, number: int) -> Array:
+    """``number`` positions below ``size``: one at random of each of as many runs, so no stride."""
+    if size <= number:
+        return np.arange(size)
     fractions = np.random.default_rng(0).random(number)
-    return positions[((np.arange(number) + fractions) * len(positions) / number).astype(np.int64)]
+    return ((np.arange(number) + fractions) * size / number).astype(np.int64)
 
 
 def _search(
-    found: list[Origin | None], views: list[_View], keys: Keys, partitionable: bool, tried: int
+    found: list[Origin | None], views: list[_View], slices: int, keys: Keys, tried: int
 ) -> None:
     """Enter the origins among ``keys`` of leaves that have none yet."""
     groups: dict[Any, list[tuple[_View, str]]] = {}
     for view in views:
-        if found[view.leaf] is None and (keys.impl == THREEFRY or view.values.size <= _LARGEST):
-            shape = () if keys.impl == THREEFRY and partitionable else view.values.shape
-            for source in view.sources:
+        if view.slices == slices and found[view.leaf] is None:
+            shape = () if keys.shapeless else view.values.shape
+            for source in view.sources if _can_draw(keys.impl, view) else ():
                 key = (source, shape, view.screened.tobytes())
                 groups.setdefault(key, []).append((view, source))
     for members in groups.values():
         view, source = members[0]
-        words = keystream.words(keys, view.values.shape, view.screened, source, partitionable)
-        scores = np.abs(np.stack([view.head for view, _ in members]) @ _ranks(words).T)
+        words = keystream.words(keys, view.values.shape, view.screened, source)
+        scores = np.abs(np.stack([view.head for view, _ in members]) @ evidence.row_ranks(words).T)
         kept = min(_KEPT, scores.shape[1])
         nearest = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)
         for (view, source), best in zip(members, nearest, strict=True):
-            _test(found, view, keys.take(best), source, partitionable, tried)
+            _test(found, view, keys.take(best), source, tried)
 
 
-def _ranks(words: Array) -> Array:
-    """Float32 ranks along the last axis, with mean 0 and norm 1."""
-    order = np.argsort(words, axis=1)
-    n = order.shape[1]
-    ranks = np.empty(order.shape, np.float32)
-    np.put_along_axis(ranks, order, _unit(np.arange(n, dtype=np.float64))[None], axis=1)
-    return ranks
+def _can_draw(impl: str, view: _View) -> bool:
+    wide = "float64" in view.sources and not getattr(jax.config, "jax_enable_x64", False)
+    return impl == THREEFRY or (view.values.size <= _LARGEST and not wide)
 
 
-def _mean_ranks(x: Floats) -> Array:
-    """The same of (n,), where equals share their mean and what is not finite has the middle one."""
-    _, inverse, times = np.unique(x, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(times) - (times + 1) / 2)[inverse.reshape(-1)]
-    return _unit(np.where(np.isfinite(x), ranks, ranks[np.isfinite(x)].mean()))
-
-
-def _unit(x: Floats) -> Array:
-    x = x - x.mean()
-    return (x / np.linalg.norm(x)).astype(np.float32)
-
-
-def _test(
-    found: list[Origin | None],
-    view: _View,
-    keys: Keys,
-    source: str,
-    partitionable: bool,
-    tried: int,
-) -> None:
-    words = keystream.words(keys, view.values.shape, view.tested, source, partitionable)
+def _test(found: list[Origin | None], view: _View, keys: Keys, source: str, tried: int) -> None:
+    words = keystream.words(keys, view.values.shape, view.tested, source)
     kept, drawn = keystream.DRAWN[source][1], dtype_of(source)
-    scores = np.abs(_ranks(words) @ view.ranks)
+    scores = np.abs(evidence.row_ranks(words) @ view.ranks)
     for label, row, score in zip(keys.labels, words, scores, strict=True):
         if score < min(_CORRELATION, 4 / len(row) ** 0.5):
             continue
@@ -284,6 +252,5 @@ def _test(
         alarm = max(exp(min(0.0, max(match.log_chance + log(tried), -700.0))), 1e-300)
         old = found[view.leaf]
         if alarm <= FALSE_ALARM and (old is None or alarm < old.false_alarm):
-            found[view.leaf] = Origin(
-                label, alarm, match.share, match.family, match.scale, match.shift
-            )
+            fit = (match.share, match.family, match.scale, match.shift)
+            found[view.leaf] = Origin(label, alarm, *fit, view.slices > 0)

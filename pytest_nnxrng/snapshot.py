@@ -79,6 +79,7 @@ class Result:
     note: str = ""
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
+    fingerprints: bool = True
     staged: store.Staged | None = None
     written: bool = False
 
@@ -453,6 +454,7 @@ def _judge(
         changes=changes,
         causes=causes,
         whole_model=whole_model,
+        fingerprints=same_fingerprints(name for name, _, _ in changes),
         note=_note(found, device.platform) if decision.writes else "",
     )
 

@@ -36,6 +36,11 @@ def lines(
         found += _wrap(
             f"{totals.unread} were checked without values: the golden or the check is abstract."
         )
+    if totals.unfingerprinted:
+        found += _wrap(
+            f"{totals.unfingerprinted} of them were recorded under another JAX: draws, shapes, "
+            "dtypes, types and structure were compared, initializers could not be."
+        )
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
         leaves = f"{finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"

@@ -205,9 +205,7 @@ class Project:
     def run(self, *args: str | Path) -> Run:
         """Run pytest in this process, where JAX is imported already."""
         with _as_it_was(self.path, self.imports.modules):
-            return Run(
-                self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports])
-            )
+            return Run(self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports]))
 
     def update(self, *args: str | Path) -> Run:
         return self.run("--nnx-update-snapshots", *args)

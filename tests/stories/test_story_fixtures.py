@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from projects import Project
 
 STREAMS = """
@@ -231,7 +230,7 @@ def test_the_factory_serves_fixtures_of_every_scope(project: Project):
         if name.endswith(".safetensors")
     }
     assert len(bodies) == 3
-    assert len(set(project.goldens()[name] for name in bodies)) == 1, "the same weights"
+    assert len({project.goldens()[name] for name in bodies}) == 1, "the same weights"
 
 
 def test_a_device_fixture_names_where_tests_run(project: Project):

@@ -19,6 +19,7 @@ from pytest_nnxrng.leaf import (
     _ONE_BYTE,
     Leaf,
     UnsupportedDtype,
+    constant,
     dtype_of,
     is_inexact,
     statistics,
@@ -369,6 +370,83 @@ def test_statistics_of_a_narrow_distribution_far_from_zero():
 def test_statistics_of_any_bits_are_json_and_raise_no_warning(name):
     shown = statistics(every_bit_pattern(name, 65_536 + 2))
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+# -- constants: the manifest holds them ----------------------------------------------------
+
+
+def held(array, path="x", dtype=None, shape=None):
+    """A leaf as a check stores it: a constant in the manifest, other values beside it."""
+    made = leaf(array, path, dtype, shape)
+    shown = {} if made.dtype.startswith("key<") else statistics(array)
+    made = replace(made, statistics=shown)
+    return replace(made, stored=False, read=None) if constant(made) is not None else made
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("number", [0, 1, -1, 0.1, -0.0, np.inf, -np.inf, np.nan, -np.nan])
+def test_a_constant_survives_bit_for_bit(tmp_path, name, number):
+    dtype = dtype_of(name)
+    with np.errstate(all="ignore"):
+        array = np.full((3, 1), number).astype(dtype)
+    made = golden(held(array), leaf(KERNEL, "other"))
+    back = read(save(tmp_path, made)).leaves
+    assert same_bits(np.ascontiguousarray(back[1].read()), array)
+
+
+def test_a_constant_needs_no_values_file(tmp_path):
+    path = save(tmp_path, golden(held(np.zeros((4, 4), np.float32)), values=None))
+    assert '"constant": 0,' in path.read_text(encoding="utf-8")
+    (back,) = read(path).leaves
+    assert (back.read() == 0).all()
+    assert back.read().dtype == np.float32
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.complex64), np.full(3, np.nan, np.float32)])
+def test_a_constant_that_is_not_held_and_not_stored_has_nothing_to_read(tmp_path, array):
+    made = replace(leaf(array, statistics=statistics(array)), stored=False, read=None)
+    (back,) = read(save(tmp_path, golden(made, values=None))).leaves
+    assert back.read is None
+    assert not back.stored
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4", "float8_e4m3fn", "bool"])
+@pytest.mark.parametrize(
+    "value", [300, -1, 2**63, 2**70, 10**400, 1e300, "1e999", "x", "", "0x1", "nan", [0], True, None]
+)
+def test_a_constant_that_is_none_of_the_dtype(tmp_path, dtype, value):
+    path = save(tmp_path, golden(held(np.zeros(3, dtype_of(dtype))), values=None))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["leaves"]["x"]["constant"] = value
+    path.write_text(json.dumps(data), encoding="utf-8")
+    try:
+        (back,) = read(path).leaves
+        assert back.read is None or (back.read() == 0).all()
+    except GoldenError as error:
+        assert error.problem.startswith("holds other values of x than")  # noqa: PT017
+
+
+def test_a_constant_edited_by_hand(tmp_path):
+    path = save(tmp_path, golden(held(np.zeros(3, np.float32)), values=None))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"constant": 0', '"constant": 1e-9'), encoding="utf-8")
+    error = refused(path)
+    assert error.path == path
+    assert error.problem == "holds other values of x than those that the manifest was made with"
+
+
+def test_a_constant_of_gigabytes_is_not_made(tmp_path):
+    path = save(tmp_path, golden(held(np.zeros(3, np.float32)), values=None))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for shape in ([1 << 40], [1 << 62], [1 << 62, 1 << 62], [1] * 200):
+        data["leaves"]["x"]["shape"] = shape
+        path.write_text(json.dumps(data), encoding="utf-8")
+        tracemalloc.start()
+        try:
+            assert read(path).leaves[0].shape == tuple(shape)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
 
 
 # -- every bad manifest: one error, naming the file and the way out ---------------------

@@ -126,22 +126,22 @@ USES = {
     "whose it is cannot be read, file gone": (None, file(exists=False), [], Use.UNKNOWN),
     "its file is gone": (OWNER, file(exists=False), [], Use.GONE),
     "its file was not collected": (OWNER, file(functions=None), [], Use.UNKNOWN),
-    "its function is gone": (OWNER, file(functions={}, source="def test_g():"), [], Use.GONE),
+    "its function is gone": (OWNER, file(functions={}, source="def test_g(): ..."), [], Use.GONE),
     "its class is gone, a function of that name lives elsewhere": (
         OWNER,
-        file(functions={("", "test_f"): [None]}, source="def test_f():"),
+        file(functions={("", "test_f"): [None]}, source="def test_f(): ..."),
         [],
-        Use.UNKNOWN,
+        Use.GONE,
     ),
     "its class was renamed": (
         OWNER,
-        file(functions={("TestB", "test_g"): ["x"]}, source="class TestB: def test_g(self):"),
+        file(functions={("TestB", "test_g"): ["x"]}, source="class TestB: ..."),
         [("TestB", "test_g", "x")],
         Use.GONE,
     ),
     "its function is behind an if": (
         OWNER,
-        file(functions={}, source="if GPU:\n    def test_f(self): ..."),
+        file(functions={}, source="class TestA:\n  if GPU:\n    def test_f(self): ..."),
         [],
         Use.UNKNOWN,
     ),
@@ -225,3 +225,37 @@ def test_a_run_that_cannot_see_everything_says_why_it_deletes_nothing(run, reaso
         f"--nnx-prune-snapshots deletes nothing here: {'; '.join(reasons)}. "
         "Run it over the whole suite: pytest --nnx-prune-snapshots"
     )
+
+
+# -- only: an update of goldens all of whose causes are named --------------------------------
+
+ONLY = {
+    ("draws",): {(): FAIL, ("draws",): WRITE, ("draws", "shape"): FAIL, ("shape",): FAIL},
+    ("draws", "shape"): {
+        (): FAIL,
+        ("draws",): WRITE,
+        ("shape", "draws"): WRITE,
+        ("draws", "shape", "unknown"): FAIL,
+    },
+}
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+@pytest.mark.parametrize(("only", "causes"), [(only, c) for only in ONLY for c in ONLY[only]])
+def test_an_update_of_some_causes_takes_goldens_of_these_alone(only, causes, refresh):
+    mode = Mode(update=True, refresh=refresh, only=frozenset(only))
+    made = decide(Status.DIFFERENT, mode, Outcome.PASSED, causes=causes)
+    assert made == ONLY[only][causes]
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.DIFFERENT])
+def test_an_update_of_some_causes_leaves_goldens_that_have_none(status):
+    mode = Mode(update=True, only=frozenset({"draws"}))
+    expected = OK if status in (Status.MATCHED, Status.ROUNDED) else FAIL
+    assert decide(status, mode, Outcome.PASSED, causes=("draws",)) == expected
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OTHER])
+def test_an_update_of_some_causes_needs_a_test_that_passes(outcome):
+    mode = Mode(update=True, only=frozenset({"draws"}))
+    assert decide(Status.DIFFERENT, mode, outcome, causes=("draws",)) == OK

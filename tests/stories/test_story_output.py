@@ -1,0 +1,136 @@
+"""What a run prints and writes: the summary, widths, colour, JUnit, quiet and verbose."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from projects import Project
+
+MIXED = """
+import jax.numpy as jnp
+from models import MLP, Net
+
+def test_matched(rngs, nnx_snapshot):
+    nnx_snapshot.check_init(MLP, 2, 10, 5, rngs=rngs)
+
+def test_changed(rngs, nnx_snapshot):
+    model = nnx_snapshot.check_init(Net, rngs=rngs)
+    nnx_snapshot.check(model(jnp.ones((2, 3, 4))) * SCALE, "output")
+
+def test_rounded(nnx_snapshot):
+    nnx_snapshot.check(jnp.arange(1.0, 9.0) * NEAR, "rounded")
+
+SCALE = 1
+NEAR = 1.0
+"""
+MISSING = """
+
+def test_missing(nnx_snapshot):
+    nnx_snapshot.check(jnp.ones((3, 4)), "a-rather-long-name-for-a-check")
+
+def test_error(nnx_snapshot):
+    nnx_snapshot.check({"a_rather_long_path_of_a_leaf": {"and_longer": jnp.ones(2)}}, "x")
+    raise ValueError("own")
+"""
+
+
+@pytest.fixture
+def mixed(project: Project) -> Project:
+    """A project whose next run has a check of each kind."""
+    project.test(MIXED).made()
+    project.test(MIXED + MISSING)
+    return project.change("tests/test_model.py", "SCALE = 1", "SCALE = 2").change(
+        "tests/test_model.py", "NEAR = 1.0", "NEAR = jnp.float32(1.000001)"
+    )
+
+
+def test_the_summary_counts_goldens_by_what_became_of_them(mixed: Project):
+    run = mixed.run().came_to(passed=2, failed=3)
+    assert run.figures == "2 matched, 1 matched by rounding, 2 missing, 1 changed."
+    run.says(
+        "Rounding came nearest to its tolerance at",
+        "test_rounded.rounded.json",
+        "1 matched only by rounding although the environment is the one recorded",
+        "To write or accept them: pytest --nnx-update-snapshots",
+    )
+    run = mixed.update().came_to(passed=4, failed=1)
+    assert "2 written" in run.figures
+    assert "2 matched, 1 matched by rounding" in run.figures
+
+
+def test_no_line_of_ours_is_longer_than_a_terminal_is_wide(mixed: Project):
+    for args in ([], ["-v"], ["--tb=short"]):
+        long = [
+            line
+            for line in mixed.run(*args).lines
+            if len(line) > 80 and "/" not in line and "::" not in line
+        ]
+        assert not long
+
+
+def test_colour_only_where_it_is_asked_for(mixed: Project):
+    plain = mixed.run("--color=no")
+    assert "\x1b" not in plain.text
+    assert "\x1b" not in mixed.run().text
+    coloured = mixed.run("--color=yes").text
+    ours = [line for line in coloured.splitlines() if "not what the golden holds" in line]
+    assert ours
+    assert all("\x1b" in line for line in ours)
+
+    def settled(text: str) -> str:
+        return re.sub(r"\d\.\d\ds|=+ | =+", "", re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+    assert settled(coloured) == settled(plain.text), "the same words"
+
+
+def test_junit_xml_is_written_and_well_formed(mixed: Project):
+    run = mixed.run("--junitxml=out.xml", "-o", "junit_logging=all")
+    suite = ElementTree.parse(mixed.path / "out.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("5", "3")
+    failures = {case.get("name"): case.find("failure") for case in suite.iter("testcase")}
+    changed, missing = failures["test_changed"], failures["test_missing"]
+    assert changed is not None
+    assert missing is not None
+    assert "test_changed.output.json" in (changed.get("message") or "")
+    assert "not what the golden holds" in (changed.text or "")
+    assert "pytest --nnx-update-snapshots" in (missing.text or "")
+    assert run.ret == 1
+
+
+@pytest.mark.parametrize("args", [["-q"], ["-qq"], ["--tb=no"], ["-rA"], ["-p", "no:terminal"]])
+def test_the_ways_to_say_more_or_less(mixed: Project, args: list[str]):
+    run = mixed.run(*args)
+    assert run.ret == 1
+    run.does_not_say("INTERNALERROR")
+    silent = "no:terminal" in args
+    assert ("2 matched, 1 matched by rounding, 2 missing, 1 changed." in run.text) is not silent
+    assert ("not what the golden holds" in run.text) is not (silent or "--tb=no" in args)
+    if "-rA" in args:
+        assert "PASSED tests/test_model.py::test_matched" in run.text
+
+
+def test_the_short_summary_says_what_it_is_about(mixed: Project):
+    lines = "\n".join(mixed.env(CI="1").run().failures)
+    assert "test_changed.output.json: 1 of 1 leaves differ" in lines
+    assert "no golden yet" in lines
+
+
+def test_a_run_without_checks_says_nothing(project: Project):
+    project.test("def test_it(rngs): pass")
+    assert project.run().came_to(passed=1).summary == []
+    assert "nnx snapshots" not in project.run().text
+
+
+def test_a_failure_names_leaf_numbers_line_and_golden(mixed: Project):
+    run = mixed.run("-k", "changed")
+    run.says(
+        "tests/__nnx_snapshots__/test_model/test_changed.output.json",
+        'nnx_snapshot.check(model(jnp.ones((2, 3, 4))) * SCALE, "output")',
+        "float32[2, 3, 8]",
+        "elements differ",
+        "environment: as recorded in the golden",
+        "to accept: pytest --nnx-update-snapshots tests/test_model.py::test_changed",
+    )

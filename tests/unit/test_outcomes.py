@@ -1,0 +1,154 @@
+"""What travels from workers to the summary, and how it is counted."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from pytest_nnxrng.outcomes import Check, Outcomes, Totals, findings, totals
+
+CHECK = Check("t.py::test_a", "g/test_a.1.json", "matched", failed=False)
+CAUSE = {"word": "draws", "leaves": ["a", "b"], "text": "t", "evidence": "e", "finding": "f"}
+FULL = replace(
+    CHECK,
+    status="rounded",
+    leaves=3,
+    rounded=2,
+    headroom=0.25,
+    worst="a in g",
+    same_environment=False,
+    unread=1,
+    causes=(CAUSE,),
+    differences=({"path": "a"},),
+    notes=("x", "y"),
+)
+
+
+def row(*checks, test=("t.py", "", "test_a", None), passed=True):
+    return {"test": list(test), "passed": passed, "checks": [check.to_json() for check in checks]}
+
+
+@pytest.mark.parametrize("check", [CHECK, FULL])
+def test_a_check_survives_the_way_from_a_worker(check):
+    sent = json.loads(json.dumps(check.to_json()))
+    assert Check.from_json(sent) == check
+    assert set(sent) == {field.name for field in fields(Check)}
+
+
+def test_checks_are_kept_in_the_order_of_their_reports():
+    outcomes = Outcomes()
+    outcomes.add("b", row(FULL))
+    outcomes.add("a", row(CHECK, FULL))
+    assert outcomes.all() == [FULL, CHECK, FULL]
+
+
+def test_a_later_attempt_takes_the_place_of_an_earlier():
+    outcomes = Outcomes()
+    outcomes.add("t", row(CHECK))
+    outcomes.add("t", row(FULL, passed=False))
+    assert outcomes.all() == [FULL]
+    assert outcomes.passed == set()
+    outcomes.add("t", row(CHECK))
+    assert outcomes.all() == [CHECK]
+    assert outcomes.passed == {("t.py", "", "test_a", None)}
+
+
+def test_what_passed_is_told_apart_by_parameters():
+    outcomes = Outcomes()
+    for parameters in ("x", "y", None):
+        test = ("t.py", "TestA", "test_a", parameters)
+        outcomes.add(str(parameters), row(test=test, passed=parameters != "y"))
+    assert outcomes.passed == {("t.py", "TestA", "test_a", "x"), ("t.py", "TestA", "test_a", None)}
+
+
+def test_two_runs_share_nothing():
+    Outcomes().add("t", row(CHECK))
+    assert Outcomes() == Outcomes(checks={}, passed=set(), troubles=[], collected={})
+
+
+ROWS = [
+    ("t.py", True, "", "test_a", None),
+    ("t.py", True, "", "test_b", "x"),
+    ("t.py", True, "", "test_b", "y"),
+    ("u.py", False, "TestA", "test_a", None),
+]
+
+
+def test_what_was_collected_survives_the_way_from_a_worker():
+    here, there = Outcomes(), Outcomes()
+    there.collect(ROWS)
+    here.collect(there.collected_rows())
+    here.collect(tuple(map(list, there.collected_rows())))  # from a second worker
+    assert here.collected == there.collected == {
+        "t.py": (True, {("", "test_a"): {None}, ("", "test_b"): {"x", "y"}}),
+        "u.py": (False, {("TestA", "test_a"): {None}}),
+    }
+    assert there.collected_rows() == ROWS
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_that_any_worker_saw_whole_was_seen_whole(order):
+    outcomes = Outcomes()
+    seen = [("t.py", False, "", "test_a", None), ("t.py", True, "", "test_b", None)]
+    for each in seen[::order]:
+        outcomes.collect([each])
+    assert outcomes.collected["t.py"] == (True, {("", "test_a"): {None}, ("", "test_b"): {None}})
+
+
+def test_nothing_is_nothing():
+    assert totals([]) == Totals()
+    assert findings([]) == []
+
+
+def test_totals_count_each_check_once():
+    def check(status, **more):
+        return replace(CHECK, status=status, **more)
+
+    every = [
+        check("matched"),
+        check("matched"),
+        check("rounded", same_environment=False, headroom=0.5, worst="a"),
+        check("rounded", same_environment=True, headroom=0.75, worst="b"),
+        check("missing", failed=True),
+        check("missing", written=True),
+        check("different", failed=True),
+        check("different", written=True),
+        check("unreadable", failed=True),
+        check("locked", failed=True),
+        check("matched", unread=3),
+        check("different", unread=3, failed=True),
+    ]
+    assert totals(iter(every)) == Totals(
+        matched=3,
+        rounded=2,
+        written=2,
+        missing=1,
+        changed=2,
+        unreadable=2,
+        unread=1,
+        headroom=0.75,
+        worst="b",
+        unproven_rounding=1,
+    )
+
+
+def test_one_change_in_many_tests_is_one_finding():
+    def check(golden, *causes):
+        return replace(CHECK, golden=golden, causes=causes)
+
+    def cause(word, finding, *leaves):
+        return {**CAUSE, "word": word, "finding": finding, "leaves": list(leaves)}
+
+    found = findings(
+        [
+            check("a", cause("shape", "wider", "w")),
+            check("b", cause("draws", "two more", "w", "b"), cause("shape", "", "w")),
+            check("c", cause("draws", "two more", "w")),
+            check("c", cause("draws", "two more", "v")),
+        ]
+    )
+    assert [(f.word, f.text, f.goldens, f.leaves) for f in found] == [
+        ("draws", "two more", ("b", "c"), 4),
+        ("shape", "wider", ("a",), 1),
+        ("shape", "shape", ("b",), 1),
+    ]

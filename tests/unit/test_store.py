@@ -1,0 +1,243 @@
+"""Writing a golden: a killed or failing run leaves the old one or the new, nothing between."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_nnxrng.golden import Golden, read
+from pytest_nnxrng.inventory import Owner
+from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.sketch import digest
+from pytest_nnxrng.store import stage
+
+OWNER = Owner("", "test_f", None, "1", "value")
+
+
+def made(*numbers, stored=True):
+    leaves = []
+    for place, number in enumerate(numbers):
+        array = np.array([number, 0.5], np.float32)
+        leaves.append(
+            Leaf(
+                f"l{place}", "Param", (2,), "float32",
+                digest=digest(array), stored=stored, read=lambda array=array: array,
+            )  # fmt: skip
+        )
+    return Golden(OWNER, {"jax": "1"}, tuple(leaves), {})
+
+
+def numbers(path):
+    return [leaf.read()[0] for leaf in read(path).leaves]
+
+
+def listing(directory):
+    return sorted(os.listdir(directory))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "goldens" / "test_a" / "test_f.1.json"
+
+
+def test_staging_shows_nothing(path):
+    stage(path, made(1)).commit()
+    before = listing(path.parent)
+    staged = stage(path, made(2))
+    assert numbers(path) == [1]
+    (new,) = set(listing(path.parent)) - set(before)
+    assert new.startswith(f".test_f.1.{os.getpid()}-")
+    assert new.endswith(".nnx-tmp")
+    staged.discard()
+
+
+def test_commit(path):
+    stage(path, made(1, 2)).commit()
+    values = read(path).values
+    assert listing(path.parent) == sorted(["test_f.1.json", values])
+    assert numbers(path) == [1, 2]
+
+
+def test_a_name_of_values_is_made_of_their_digests(path):
+    stage(path, made(1)).commit()
+    first = read(path).values
+    stage(path, made(1)).commit()
+    assert read(path).values == first
+    stage(path, made(2)).commit()
+    assert read(path).values != first
+
+
+def test_a_commit_replaces_and_takes_superseded_values_away(path):
+    stage(path, made(1)).commit()
+    orphan = path.parent / "test_f.1.0000aaaa.safetensors"
+    orphan.touch()
+    others = ["test_f.10.json", "test_f.10.0000aaaa.safetensors", "test_f.1.baseline.safetensors"]
+    others += ["README.md", "test_f.1@gpu.0000aaaa.safetensors", ".hidden"]
+    for name in others:
+        (path.parent / name).touch()
+    stage(path, made(2)).commit()
+    assert numbers(path) == [2]
+    assert listing(path.parent) == sorted(["test_f.1.json", read(path).values, *others])
+
+
+def test_a_golden_without_values_has_one_file_alone(path):
+    stage(path, made(1)).commit()
+    stage(path, made(1, stored=False)).commit()
+    assert listing(path.parent) == ["test_f.1.json"]
+    assert read(path).values is None
+    assert read(path).leaves[0].read is None
+
+
+def test_no_arrays_are_held_while_the_test_runs_on(path):
+    staged = stage(path, made(1, 2))
+    assert [leaf.read for leaf in staged.golden.leaves] == [None, None]
+    staged.discard()
+
+
+def test_discarding_leaves_no_trace(path, tmp_path):
+    stage(path, made(1)).discard()
+    stage(path, made(1, stored=False)).discard()
+    assert listing(tmp_path) == []
+
+
+def test_discarding_leaves_the_old_golden_and_what_else_is_there(path):
+    stage(path, made(1)).commit()
+    (path.parent / "README.md").touch()
+    before = listing(path.parent)
+    staged = stage(path, made(2))
+    staged.discard()
+    staged.discard()
+    assert listing(path.parent) == before
+    assert numbers(path) == [1]
+
+
+def test_values_then_manifest_then_the_old_values_go(path, monkeypatch):
+    stage(path, made(1)).commit()
+    old = read(path).values
+    staged = stage(path, made(2))
+    seen = []
+    replace, unlink = Path.replace, Path.unlink
+
+    def replaced(self, target):
+        seen.append(("replace", Path(target).suffix, numbers(path)[0]))
+        return replace(self, target)
+
+    def unlinked(self, missing_ok=False):
+        if self.exists():
+            seen.append(("unlink", self.name, numbers(path)[0]))
+        return unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    staged.commit()
+    assert seen == [
+        ("replace", ".safetensors", 1),
+        ("replace", ".json", 1),
+        ("unlink", old, 2),
+    ]
+
+
+@pytest.mark.parametrize("fails", [".safetensors", ".json"])
+def test_a_commit_that_fails_leaves_the_old_golden_readable(path, monkeypatch, fails):
+    stage(path, made(1)).commit()
+    staged = stage(path, made(2))
+    replace = Path.replace
+
+    def broken(self, target):
+        if Path(target).suffix == fails:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", broken)
+        with pytest.raises(OSError, match="No space left"):
+            staged.commit()
+    assert numbers(path) == [1]
+    assert [name for name in listing(path.parent) if "tmp" in name] == []
+    # The orphan, if any, goes with the next commit.
+    stage(path, made(3)).commit()
+    assert numbers(path) == [3]
+    assert listing(path.parent) == sorted(["test_f.1.json", read(path).values])
+
+
+def test_a_first_commit_that_fails_leaves_no_golden(path, tmp_path, monkeypatch):
+    staged = stage(path, made(1))
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        staged.commit()
+    assert listing(tmp_path) == []
+
+
+def test_staging_that_fails_leaves_no_trace(path, monkeypatch):
+    stage(path, made(1)).commit()
+    before = listing(path.parent)
+
+    def full(target, leaves):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pytest_nnxrng.store.write_values", full)
+    with pytest.raises(OSError, match="No space left"):
+        stage(path, made(2))
+    assert listing(path.parent) == before
+
+
+def test_a_folder_that_is_a_file_is_an_os_error(tmp_path):
+    (tmp_path / "goldens").touch()
+    with pytest.raises(OSError, match="goldens"):
+        stage(tmp_path / "goldens" / "test_a" / "x.json", made(1))
+
+
+def test_a_folder_that_another_process_found_empty_and_removed_is_made_again(path):
+    staged = stage(path, made(1, stored=False))
+    other = stage(path.with_name("test_g.1.json"), made(1, stored=False))
+    other.discard()
+    assert not path.parent.exists()
+    staged.commit()
+    assert read(path).owner == OWNER
+
+
+def a_dead_process():
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return int(done.stdout)
+
+
+def test_leftovers_of_dead_processes_go(path):
+    path.parent.mkdir(parents=True)
+    dead = a_dead_process()
+    mine = f".test_f.1.{dead}-12345678.nnx-tmp"
+    kept = [
+        f".test_f.1.{os.getpid()}-12345678.nnx-tmp",  # this process, another attempt
+        f".test_f.1.{os.getppid()}-12345678.nnx-tmp",  # another worker, alive
+        f".test_f.2.{dead}-12345678.nnx-tmp",  # another golden's
+        f".test_f.1.x.{dead}-12345678.nnx-tmp",
+        f"test_f.1.{dead}-12345678.nnx-tmp",
+        ".test_f.1.text-12345678.nnx-tmp",
+        ".test_f.1.²-12345678.nnx-tmp",
+        f".test_f.1.{10**30}-12345678.nnx-tmp",
+        ".test_f.1.nnx-tmp",
+    ]
+    for name in (mine, *kept):
+        (path.parent / name).touch()
+    stage(path, made(1)).commit()
+    assert listing(path.parent) == sorted(["test_f.1.json", read(path).values, *kept])
+
+
+def test_a_killed_run_leaves_the_old_golden(path):
+    stage(path, made(1)).commit()
+    code = (
+        "import os, sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]\n"
+        "from test_store import made, stage\n"
+        "stage(Path(sys.argv[1]), made(2)); os._exit(9)"
+    )
+    here = [str(Path(__file__).parent)]
+    done = subprocess.run([sys.executable, "-c", code, str(path), *here], check=False)
+    assert done.returncode == 9
+    assert numbers(path) == [1]
+    assert len(listing(path.parent)) == 3
+    stage(path, made(3)).commit()
+    assert listing(path.parent) == sorted(["test_f.1.json", read(path).values])
