@@ -316,7 +316,7 @@ def _derivations(
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _constant(leaf: Any) -> Derivation:

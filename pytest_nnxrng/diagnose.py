@@ -296,7 +296,7 @@ def _derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[
         else:
             initializers.append(d.path)
             continue
-        if _comparable(evidence) and old.initializer != new.initializer:
+        if _comparable(evidence) and old.initializer != new.initializer and not new.rng:
             initializers.append(d.path)
     causes = _seeds(evidence, seeds)
     for (was, is_), paths in renamed_streams.items():
@@ -350,7 +350,11 @@ def _seed(stream: Mapping[str, Any]) -> str:
 def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
     causes = []
     for stream in dict.fromkeys(move.stream for move in moves):
-        here = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
+        every = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
+        forked = [m for m in every if len(m.old) != len(m.new)]
+        if forked:
+            causes.append(_forked(stream, forked))
+        here = [m for m in every if m not in forked]
         runs: list[list[_Move]] = []
         for move in here:
             if runs and runs[-1][0].shift == move.shift:
@@ -371,6 +375,16 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
             causes.append(_shifted(evidence, stream, run, before))
             before = run[0].shift
     return causes
+
+
+def _forked(stream: str, moves: Sequence[_Move]) -> Cause:
+    deeper = len(moves[0].new) > len(moves[0].old)
+    what = "split or forked first" if deeper else "no longer split or forked first"
+    first = moves[0]
+    shown = f"{first.path}: {_label(stream, first.old)} -> {_label(stream, first.new)}"
+    paths = _once([m.path for m in moves])
+    text = f"keys of `{stream}` are {what} ({shown}): {_leaves(paths)}"
+    return Cause("draws", paths, text, "derivation", f"keys of `{stream}` are {what}")
 
 
 def _reordered(stream: str, moves: Sequence[_Move]) -> Cause:

@@ -172,7 +172,7 @@ class Walk:
 
     def _fold_in(self, equation: Any, key: Value, count: Value) -> Value:
         known = count.const is not None and count.const.size > 0
-        uniform = known and bool((count.const == count.const.flat[0]).all())
+        uniform = count.const is not None and len(np.unique(count.const)) == 1
         keys = [atom for atom in key.atoms if is_key(atom)]
         bare = any(len(atom) == 1 for atom in keys)
         if not uniform and not bare:

@@ -30,16 +30,17 @@ def lines(
     if totals.unproven_rounding:
         found += _wrap(
             f"{totals.unproven_rounding} matched only by rounding although the environment is "
-            "the one recorded: those numbers do not repeat to the bit here."
+            "the one recorded: those numbers do not repeat to the bit here, or the code that makes "
+            "them changed."
         )
     if totals.unread:
         found += _wrap(
-            f"{totals.unread} were checked without values: the golden or the check is abstract."
+            f"Checked without values, the golden or the check being abstract: {totals.unread}."
         )
     if totals.unfingerprinted:
         found += _wrap(
-            f"{totals.unfingerprinted} of them were recorded under another JAX: draws, shapes, "
-            "dtypes, types and structure were compared, initializers could not be."
+            f"Recorded under another JAX, {totals.unfingerprinted} of them: draws, shapes, dtypes, "
+            "types and structure were compared, initializers could not be."
         )
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from pytest_nnxrng import KeyReuseWarning
+
 from .conftest import Bench, words
 from .models import MLP, MODELS, Attention, Change
 
@@ -80,6 +82,21 @@ def test_swapped_layers_draw_in_another_order(bench: Bench) -> None:
     assert words(found) == {"draws"}, found
     assert len(found) == 1
     assert "another order" in found[0].text
+
+
+def test_keys_that_are_no_longer_split(bench: Bench) -> None:
+    def stack(rngs: nnx.Rngs, split: bool) -> nnx.Linear:
+        @nnx.vmap(in_axes=0 if split else None, axis_size=3)
+        def layers(rngs: nnx.Rngs) -> nnx.Linear:
+            return nnx.Linear(6, 6, rngs=rngs)
+
+        return nnx.split_rngs(layers, splits=3)(rngs) if split else layers(rngs)
+
+    bench.write(lambda snapshot: snapshot.check_init(stack, seeded(), True))
+    with pytest.warns(KeyReuseWarning, match="the 3 slices of kernel are equal"):
+        found = bench.causes(lambda snapshot: snapshot.check_init(stack, seeded(), False))[0]
+    assert "no longer split or forked first" in found[0].text, found
+    assert words(found) <= {"draws", "initializer"}
 
 
 def test_untied_parameters(bench: Bench) -> None:

@@ -18,8 +18,14 @@ INTEGERS = ["bool", "int8", "uint8", "int32", "int64", "uint64", "int4"]
 
 def leaf(array, path="x", **more):
     return Leaf(
-        path, "Param", array.shape, array.dtype.name, digest=digest(array), read=lambda: array, **more
-    )  # fmt: skip
+        path,
+        "Param",
+        array.shape,
+        array.dtype.name,
+        digest=digest(array),
+        read=lambda: array,
+        **more,
+    )
 
 
 @st.composite
@@ -159,7 +165,9 @@ def test_the_figures_are_those_of_either_direction(pair):
 def test_ulp_is_the_number_of_steps(name, data):
     dtype = dtype_of(name)
     width = {"float16": 16, "float32": 32, "float64": 64}[name]
-    start = np.array([data.draw(st.floats(allow_nan=False, allow_infinity=False, width=width))], dtype)
+    start = np.array(
+        [data.draw(st.floats(allow_nan=False, allow_infinity=False, width=width))], dtype
+    )
     steps = data.draw(st.integers(1, 5))
     end = start
     with np.errstate(over="ignore"):

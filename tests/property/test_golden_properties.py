@@ -1,5 +1,6 @@
 """Whatever bytes lie in a golden's files: a golden, or a GoldenError, and nothing else."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -24,8 +25,14 @@ VALUES = "g.1.0123abcd.safetensors"
 
 def leaf(path, array, **more):
     return Leaf(
-        path, "Param", array.shape, array.dtype.name, digest=digest(array), read=lambda: array, **more
-    )  # fmt: skip
+        path,
+        "Param",
+        array.shape,
+        array.dtype.name,
+        digest=digest(array),
+        read=lambda: array,
+        **more,
+    )
 
 
 LEAVES = (
@@ -34,9 +41,7 @@ LEAVES = (
     leaf('["é"]', np.array(True), statistics={"value": 1}),
 )
 STREAMS = {"params": {"impl": "fry", "key": [0, 1], "count": 0, "end": 4}}
-WHOLE = Golden(
-    Owner("", "g", None, "1", "init"), {"jax": "1"}, LEAVES, {"d": "a"}, STREAMS, VALUES
-)
+WHOLE = Golden(Owner("", "g", None, "1", "init"), {"jax": "1"}, LEAVES, {"d": "a"}, STREAMS, VALUES)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,15 @@ def directory():
 
 
 MANIFEST = dumps(WHOLE).encode()
+
+
+def told(error, path):
+    """A GoldenError that names the file and the way out, and can be printed and sent."""
+    assert str(path.parent) in str(error)
+    assert "\n" not in error.problem
+    assert error.remedy
+    str(error).encode()
+    return error
 
 
 def outcome(directory, manifest=None, values=None, arrays=None):
@@ -67,11 +81,7 @@ def outcome(directory, manifest=None, values=None, arrays=None):
                     arrays[each.path] = array
         return found
     except GoldenError as error:
-        assert str(path.parent) in str(error)
-        assert "\n" not in error.problem
-        assert error.remedy
-        str(error).encode()  # can be printed, and sent
-        return error
+        return told(error, path)
     finally:
         stored.write_bytes(whole)
         assert {entry.name for entry in os.scandir(directory)} == before
@@ -89,9 +99,11 @@ def test_random_bytes_for_a_manifest(directory, data):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 FIELDS = ["format", "owner", "environment", "streams", "values", "aliases", "leaves"]
 
 
@@ -102,11 +114,14 @@ def test_any_json_for_a_manifest(directory, data):
     outcome(directory, manifest=json.dumps(data).encode())
 
 
-LEAF_FIELDS = (
-    "type dtype shape rng sharding draws initializer digest stored sketch mean value constant"
-).split()
+LEAF_FIELDS = [
+    *("type", "dtype", "shape", "rng", "sharding", "draws", "initializer", "digest", "stored"),
+    *("sketch", "mean", "value", "constant"),
+]
 shapes = st.lists(st.integers(-1, 2**70), max_size=4)
-dtypes = st.sampled_from(["float32", "int4", "key<fry>", "complex64", "python int", "bool", "object"])
+dtypes = st.sampled_from(
+    ["float32", "int4", "key<fry>", "complex64", "python int", "bool", "object"]
+)
 
 
 @fast
@@ -231,10 +246,12 @@ def test_the_owner_survives_and_stands_in_the_head(owner):
 @fast
 @given(json_values)
 def test_any_json_for_an_owner(row):
-    try:
+    good = isinstance(row, dict) and {"class", "function", "check", "kind"} <= row.keys()
+    if good and all(isinstance(value, str) for value in row.values()):
         assert isinstance(parse_owner(row), Owner)
-    except ValueError as error:
-        assert "owner" in str(error)
+        return
+    with contextlib.suppress(ValueError):
+        assert isinstance(parse_owner(row), Owner)
 
 
 @fast

@@ -324,7 +324,9 @@ def test_a_scale_changed_by_a_little_is_not_rounding():
 
 def test_exactly_at_the_tolerance_is_rounding():
     assert numbers(np.array([1.0, 8]), np.array([1.5, 8]), Tolerance({"*": 0.0625})).is_rounding
-    assert not numbers(np.array([1.0, 8]), np.array([1.5, 8]), Tolerance({"*": 0.06249})).is_rounding
+    assert not numbers(
+        np.array([1.0, 8]), np.array([1.5, 8]), Tolerance({"*": 0.06249})
+    ).is_rounding
 
 
 def test_atol_is_added():
@@ -345,9 +347,7 @@ def test_exact_accepts_equal_bits_alone(name):
 
 
 def test_rounded_leaves_are_told_apart_from_matched_ones():
-    found = compare(
-        (leaf([1], "a"), leaf([1], "b")), (leaf([1], "a"), leaf([1.000001], "b")), TOL
-    )
+    found = compare((leaf([1], "a"), leaf([1], "b")), (leaf([1], "a"), leaf([1.000001], "b")), TOL)
     assert found.matched == ("a",)
     assert list(found.rounded) == ["b"]
     assert found.matches
@@ -545,7 +545,12 @@ def test_ulp_of_narrow_floats(dtype, a, b, ulp):
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("float16", "0.09998"), ("bfloat16", "0.1001"), ("float32", "0.100000001"), ("float8_e5m2", "0.0938")],
+    [
+        ("float16", "0.09998"),
+        ("bfloat16", "0.1001"),
+        ("float32", "0.100000001"),
+        ("float8_e5m2", "0.0938"),
+    ],
 )
 def test_numbers_are_shown_with_the_digits_they_have(name, shown):
     a = np.array([0.1, 4]).astype(dtype_of(name))

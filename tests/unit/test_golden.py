@@ -60,12 +60,14 @@ def save(directory, made):
     return path
 
 
+def read_all(path):
+    return [leaf.read() for leaf in read(path).leaves if leaf.read is not None]
+
+
 def refused(path, *, replaceable=True):
     """The one GoldenError of ``path`` and of the leaves that it names."""
     with pytest.raises(GoldenError) as caught:
-        for stored in read(path).leaves:
-            if stored.read is not None:
-                stored.read()
+        read_all(path)
     error = caught.value
     assert error.replaceable is replaceable
     assert str(error) == f"{error.path}: {error.problem}. {error.remedy}"
@@ -254,7 +256,7 @@ def test_layout_in_memory_does_not_matter(tmp_path, array):
     assert digest(back) == digest(array)
 
 
-@pytest.mark.parametrize("value", [True, 0, -(2**63), 2**63 - 1, 0.1, -0.0, 1e-320, 1 + 2j, True])
+@pytest.mark.parametrize("value", [True, 0, -(2**63), 2**63 - 1, 0.1, -0.0, 1e-320, 1 + 2j])
 def test_python_numbers_survive(tmp_path, value):
     (made,) = flatten(value).leaves
     made = replace(made, digest=digest(made.read()), path="x")
@@ -412,7 +414,8 @@ def test_a_constant_that_is_not_held_and_not_stored_has_nothing_to_read(tmp_path
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4", "float8_e4m3fn", "bool"])
 @pytest.mark.parametrize(
-    "value", [300, -1, 2**63, 2**70, 10**400, 1e300, "1e999", "x", "", "0x1", "nan", [0], True, None]
+    "value",
+    [300, -1, 2**63, 2**70, 10**400, 1e300, "1e999", "x", "", "0x1", "nan", [0], True, None],
 )
 def test_a_constant_that_is_none_of_the_dtype(tmp_path, dtype, value):
     path = save(tmp_path, golden(held(np.zeros(3, dtype_of(dtype))), values=None))
@@ -624,9 +627,7 @@ def edited(field, value):
     return json.dumps(data)
 
 
-EDITS = [
-    (field, value) for field in ALLOWED for value in WRONG if not fits(field, value)
-]
+EDITS = [(field, value) for field in ALLOWED for value in WRONG if not fits(field, value)]
 
 
 @pytest.mark.parametrize(
@@ -851,9 +852,7 @@ def test_a_hostile_values_file(small, case):
 )
 def test_values_of_another_shape_or_dtype(small, header, holds):
     (small.parent / VALUES).write_bytes(safetensors({"x": header}, BODY))
-    assert refused(small).problem == (
-        f"holds {holds} for x, where the manifest says float32[2, 3]"
-    )
+    assert refused(small).problem == (f"holds {holds} for x, where the manifest says float32[2, 3]")
 
 
 @pytest.mark.parametrize("bit", [0, 31, 191])
@@ -863,9 +862,7 @@ def test_values_that_the_manifest_was_not_made_with(small, bit):
     data[-24 + bit // 8] ^= 1 << bit % 8
     values.write_bytes(data)
     error = refused(small)
-    assert error.problem == (
-        "holds other values of x than those that the manifest was made with"
-    )
+    assert error.problem == ("holds other values of x than those that the manifest was made with")
     assert error.path == values
 
 

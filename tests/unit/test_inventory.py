@@ -42,18 +42,18 @@ def test_an_owner_s_field_that_is_no_text(name, value):
 
 
 def test_an_owner_s_field_that_is_missing():
-    with pytest.raises(ValueError, match='^"owner.kind" is missing or not text$'):
+    with pytest.raises(ValueError, match=r'^"owner\.kind" is missing or not text$'):
         parse_owner({name: value for name, value in ROW.items() if name != "kind"})
 
 
 @pytest.mark.parametrize("row", [None, [], "A", 1])
 def test_an_owner_that_is_no_object(row):
-    with pytest.raises(ValueError, match='^"owner" is not an object$'):
+    with pytest.raises(ValueError, match=r'^"owner" is not an object$'):
         parse_owner(row)
 
 
 def test_an_owner_s_parameters_that_are_no_text():
-    with pytest.raises(ValueError, match='^"owner.parameters" is not text$'):
+    with pytest.raises(ValueError, match=r'^"owner\.parameters" is not text$'):
         parse_owner({**ROW, "parameters": 7})
 
 
@@ -83,8 +83,10 @@ def test_an_owner_over_the_edge_of_the_head_is_not_guessed(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b'{"owner": ', b'"owner": 7', b'"owner": {"class": 1}', b"\xff" * 99]
-    + [b'"owner": ' + b"[" * 16_000, b'"owner": ' + b'{"class":' * 2000],
+    [
+        *(b"", b"{}", b'{"owner": ', b'"owner": 7', b'"owner": {"class": 1}', b"\xff" * 99),
+        *(b'"owner": ' + b"[" * 16_000, b'"owner": ' + b'{"class":' * 2000),
+    ],
     ids=range(8),
 )
 def test_an_owner_that_cannot_be_told(tmp_path, content):

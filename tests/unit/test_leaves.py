@@ -22,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def rows(value, only=None):
     """Path -> (type, dtype, shape)."""
-    return {
-        leaf.path: (leaf.type, leaf.dtype, leaf.shape) for leaf in flatten(value, only).leaves
-    }
+    return {leaf.path: (leaf.type, leaf.dtype, leaf.shape) for leaf in flatten(value, only).leaves}
 
 
 def names(value, only=None):
@@ -92,7 +90,17 @@ def test_leaves_come_in_the_order_of_their_names():
 
 @pytest.mark.parametrize(
     "dtype",
-    ["bool", "int4", "uint4", "int8", "uint64", "float16", "bfloat16", "float8_e4m3fn", "complex64"],
+    [
+        "bool",
+        "int4",
+        "uint4",
+        "int8",
+        "uint64",
+        "float16",
+        "bfloat16",
+        "float8_e4m3fn",
+        "complex64",
+    ],
 )
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0)])
 def test_dtypes_of_jax_arrays(dtype, shape):

@@ -66,7 +66,9 @@ def test_an_odd_identity_gets_a_hash_and_a_tame_name(case):
 
 
 def test_the_readable_part_stays_in_front_of_the_hash():
-    assert stem(Identity("TestA", "test_mlp", "Adam"), "Out put").startswith("TestA.test_mlp[Adam]~")
+    assert stem(Identity("TestA", "test_mlp", "Adam"), "Out put").startswith(
+        "TestA.test_mlp[Adam]~"
+    )
     assert stem(Identity("TestA", "test_mlp", "Adam"), "Out put").endswith(".Out-put")
 
 
@@ -82,9 +84,9 @@ def test_a_platform_s_golden_has_a_name_that_no_check_can_have():
     assert "@" not in stem(Identity("", "test_mlp"), "1@gpu")
 
 
-text = st.text(st.sampled_from("aAbB.-_[]@~#/\\ éÉßſKk0=\u0130\u00e9e\u0301"), max_size=6) | st.text(
-    max_size=4
-)
+text = st.text(
+    st.sampled_from("aAbB.-_[]@~#/\\ éÉßſKk0=\u0130\u00e9e\u0301"), max_size=6
+) | st.text(max_size=4)
 identities = st.tuples(
     st.builds(Identity, cls=text, function=text, parameters=st.none() | text), text
 )
@@ -155,8 +157,7 @@ def test_names_a_check_may_not_have(name):
     with pytest.raises(BadName) as caught:
         check_name(name)
     assert str(caught.value) == (
-        f"{BAD[name]}. Give it a short plain name: "
-        'nnx_snapshot.check(value, "output")'
+        f'{BAD[name]}. Give it a short plain name: nnx_snapshot.check(value, "output")'
     )
 
 
@@ -179,7 +180,10 @@ def test_goldens_lie_beside_their_test_file(file, directory):
 
 def test_the_folder_s_name_can_be_chosen():
     assert folder(Path("tests/test_a.py"), "goldens") == Path("tests/goldens/test_a")
-    assert test_files(Path("tests/goldens/test_a")) == (Path("tests/test_a.py"), Path("tests/test_a"))
+    assert test_files(Path("tests/goldens/test_a")) == (
+        Path("tests/test_a.py"),
+        Path("tests/test_a"),
+    )
 
 
 @settings(deadline=None)

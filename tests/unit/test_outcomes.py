@@ -79,10 +79,14 @@ def test_what_was_collected_survives_the_way_from_a_worker():
     there.collect(ROWS)
     here.collect(there.collected_rows())
     here.collect(tuple(map(list, there.collected_rows())))  # from a second worker
-    assert here.collected == there.collected == {
-        "t.py": (True, {("", "test_a"): {None}, ("", "test_b"): {"x", "y"}}),
-        "u.py": (False, {("TestA", "test_a"): {None}}),
-    }
+    assert (
+        here.collected
+        == there.collected
+        == {
+            "t.py": (True, {("", "test_a"): {None}, ("", "test_b"): {"x", "y"}}),
+            "u.py": (False, {("TestA", "test_a"): {None}}),
+        }
+    )
     assert there.collected_rows() == ROWS
 
 

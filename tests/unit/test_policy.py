@@ -52,9 +52,7 @@ def expected(status, mode, outcome, same_environment, repeats):
 
 @pytest.mark.parametrize(("status", "mode", "outcome", "same_environment", "repeats"), CASES)
 def test_decide(status, mode, outcome, same_environment, repeats):
-    made = decide(
-        status, MODES[mode], outcome, same_environment=same_environment, repeats=repeats
-    )
+    made = decide(status, MODES[mode], outcome, same_environment=same_environment, repeats=repeats)
     assert made == expected(status, mode, outcome, same_environment, repeats)
 
 
@@ -85,12 +83,11 @@ RULES = {
     "a missing golden fails, unless it is about to be written": lambda a, d: (
         a[0] is not Status.MISSING or d.fails or a[1].update
     ),
-    "a golden that matches here stays, byte for byte": lambda a, d: not (
-        d.writes and a[0] in (Status.MATCHED, Status.ROUNDED) and a[3]
+    "a golden that matches here stays, byte for byte": lambda a, d: (
+        not (d.writes and a[0] in (Status.MATCHED, Status.ROUNDED) and a[3])
     ),
     "whether the check fails does not hang on the rest of the test": lambda a, d: (
-        d.fails
-        == decide(a[0], a[1], Outcome.PASSED, same_environment=a[3], repeats=a[4]).fails
+        d.fails == decide(a[0], a[1], Outcome.PASSED, same_environment=a[3], repeats=a[4]).fails
     ),
 }
 

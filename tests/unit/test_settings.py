@@ -66,7 +66,9 @@ def test_seeds(value, number):
     assert seed(value, "--nnx-seed") == number
 
 
-@pytest.mark.parametrize("value", ["", "x", "1.5", 1.0, True, None, "0x10", "9" * 5000, b"1"], ids=short)
+@pytest.mark.parametrize(
+    "value", ["", "x", "1.5", 1.0, True, None, "0x10", "9" * 5000, b"1"], ids=short
+)
 def test_what_is_no_seed(value):
     assert message(seed, value, "--nnx-seed") == (
         f"--nnx-seed: {value!r} is not a seed. A seed is an integer: 7"
@@ -140,19 +142,27 @@ def test_a_line_s_number_is_named_with_its_dtype():
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [("0", 0), ("512", 512), ("7 B", 7), ("64 KiB", 65_536), (" 1 MiB ", 1 << 20), ("2  GiB", 2 << 30)],
+    [
+        ("0", 0),
+        ("512", 512),
+        ("7 B", 7),
+        ("64 KiB", 65_536),
+        (" 1 MiB ", 1 << 20),
+        ("2  GiB", 2 << 30),
+    ],
 )
 def test_sizes(value, number):
     assert size(value, "x") == number
 
 
 @pytest.mark.parametrize(
-    "value", ["", "x", "-1", "1.5 MiB", "1MB", "1 MB", "1 mib", "²", "1 MiB MiB", "9" * 5000], ids=short
+    "value",
+    ["", "x", "-1", "1.5 MiB", "1MB", "1 MB", "1 mib", "²", "1 MiB MiB", "9" * 5000],
+    ids=short,
 )
 def test_what_is_no_size(value):
     assert message(size, value, "nnx_snapshot_store_limit") == (
-        f"nnx_snapshot_store_limit: {value!r} is not a size. "
-        "Sizes are written 512, 64 KiB, 1 MiB"
+        f"nnx_snapshot_store_limit: {value!r} is not a size. Sizes are written 512, 64 KiB, 1 MiB"
     )
 
 

@@ -23,9 +23,14 @@ def made(*numbers, stored=True):
         array = np.array([number, 0.5], np.float32)
         leaves.append(
             Leaf(
-                f"l{place}", "Param", (2,), "float32",
-                digest=digest(array), stored=stored, read=lambda array=array: array,
-            )  # fmt: skip
+                f"l{place}",
+                "Param",
+                (2,),
+                "float32",
+                digest=digest(array),
+                stored=stored,
+                read=lambda array=array: array,
+            )
         )
     return Golden(OWNER, {"jax": "1"}, tuple(leaves), {})
 

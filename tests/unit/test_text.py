@@ -204,9 +204,8 @@ def test_words_for_sharding():
 def test_words_for_another_derivation():
     old = Leaf("w", "Param", (1,), "float32", draws=("params#2",), initializer="ab")
     new = Leaf("w", "Param", (1,), "float32", draws=(), initializer="cd")
-    assert (
-        "golden: from params#2 by initializer ab; now: from no key by initializer cd"
-        in of(old, new)
+    assert "golden: from params#2 by initializer ab; now: from no key by initializer cd" in of(
+        old, new
     )
 
 
