@@ -171,7 +171,6 @@ class Walk:
         return _outputs(equation, inputs, tag, extra)
 
     def _fold_in(self, equation: Any, key: Value, count: Value) -> Value:
-        known = count.const is not None and count.const.size > 0
         uniform = count.const is not None and len(np.unique(count.const)) == 1
         keys = [atom for atom in key.atoms if is_key(atom)]
         bare = any(len(atom) == 1 for atom in keys)

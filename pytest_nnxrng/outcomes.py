@@ -13,9 +13,10 @@ class Check:
 
     ``status`` is a ``policy.Status`` value; ``golden`` the manifest's path relative to
     rootdir; ``written`` tells that this run wrote it, ``failed`` that the check failed.
-    ``causes`` have word, leaves, text, evidence and finding; ``differences`` are the report's
-    rows. ``unread`` counts leaves without values, of which initializers were compared if
-    ``fingerprints``. ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance.
+    ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance;
+    ``unread`` counts leaves without values, whose initializers were compared if
+    ``fingerprints``. ``causes`` have word, leaves, text, evidence and finding;
+    ``differences`` are the report's rows.
     """
 
     test: str

@@ -90,7 +90,7 @@ def test_keys_that_are_no_longer_split(bench: Bench) -> None:
         def layers(rngs: nnx.Rngs) -> nnx.Linear:
             return nnx.Linear(6, 6, rngs=rngs)
 
-        return nnx.split_rngs(layers, splits=3)(rngs) if split else layers(rngs)
+        return nnx.split_rngs(splits=3)(layers)(rngs) if split else layers(rngs)
 
     bench.write(lambda snapshot: snapshot.check_init(stack, seeded(), True))
     with pytest.warns(KeyReuseWarning, match="the 3 slices of kernel are equal"):
