@@ -289,6 +289,8 @@ def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
         return None
     scale = old.sketch.scale
     allowed = tolerance.of(old.dtype) * scale + tolerance.atol
+    if not math.isfinite(allowed):
+        return None
     verdict, gap = judge(old.sketch, ours, allowed), difference(old.sketch, ours)
     told = f"root mean square of the difference {gap.rms:.3g}"
     if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6:

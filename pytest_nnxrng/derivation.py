@@ -8,6 +8,7 @@ depends on, and through which computation, is then read off the jaxpr (``fingerp
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,19 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Program:
+    """The constructor as a jaxpr, and what it was called with: the streams' keys and counts.
+
+    ``places``: for each leaf the number of its output, or the numpy array or Python number
+    that it is whatever the inputs.
+    """
+
+    closed: Any
+    inputs: tuple[Any, ...]
+    places: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Trace:
     """What one trace of a constructor shows. ``model`` holds shapes in place of arrays."""
 
@@ -94,6 +108,7 @@ class Trace:
     leaves: dict[str, Derivation]
     draws: tuple[Draw, ...]
     streams: dict[str, Stream]
+    program: Program | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -150,9 +165,10 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     once = {(entry.atoms, id(entry.equation)): entry for entry in reversed(walk.drawn)}
     drawn = [entry for entry in reversed(once.values()) if is_draw(entry.equation)]
     ends = _ends(closed, outputs[len(shapes) :], keys, counts)
+    indices = _indices(staged)
     return Trace(
         model=_model(staged, shapes),
-        leaves=_derivations(staged, outputs, _order(drawn)),
+        leaves=_derivations(staged, indices, outputs, _order(drawn)),
         draws=tuple([_draw(atom, entry, place) for entry in drawn for atom in entry.atoms]),
         streams={
             name: Stream(
@@ -163,6 +179,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
             )
             for name, key, count, end in zip(streams, keys, counts, ends, strict=True)
         },
+        program=Program(closed, (*keys, *counts), _places(staged, indices)),
     )
 
 
@@ -298,18 +315,29 @@ def _stand_in(leaf: Any, shapes: Iterator[Any]) -> Any:
 
 
 def _derivations(
-    staged: _Staged, outputs: list[Value], order: Mapping[Atom, int]
+    staged: _Staged, indices: Mapping[str, int], outputs: list[Value], order: Mapping[Atom, int]
 ) -> dict[str, Derivation]:
-    # Each leaf of this model has its own index for a shape, so that a path leads back to it.
-    shapes = [_shape((i,), np.uint8) for i in range(len(staged.state))]
-    model = nnx.merge(staged.graphdef, staged.treedef.unflatten(shapes))[0]
     values = iter(outputs)
     derivations = [
         _derivation(next(values), order) if isinstance(leaf, jax.Array) else _constant(leaf)
         for leaf in staged.state
     ]
+    return {path: derivations[i] for path, i in indices.items()}
+
+
+def _places(staged: _Staged, indices: Mapping[str, int]) -> dict[str, Any]:
+    numbers = itertools.count()
+    places = [next(numbers) if isinstance(leaf, jax.Array) else leaf for leaf in staged.state]
+    return {path: places[i] for path, i in indices.items()}
+
+
+def _indices(staged: _Staged) -> dict[str, int]:
+    """For the path of each leaf its place in the state."""
+    # Each leaf of this model has its own index for a shape, so that a path leads back to it.
+    shapes = [_shape((i,), np.uint8) for i in range(len(staged.state))]
+    model = nnx.merge(staged.graphdef, staged.treedef.unflatten(shapes))[0]
     return {
-        leaf.path: derivations[leaf.shape[0]]
+        leaf.path: leaf.shape[0]
         for leaf in leaves.flatten(model).leaves
         if leaf.dtype == "uint8" and len(leaf.shape) == 1
     }

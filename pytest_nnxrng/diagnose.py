@@ -75,6 +75,7 @@ class Evidence:
     repeats: bool = True
     untraceable: str = ""
     model: tuple[Cause, ...] | None = None
+    proof: str = "derivation"
 
 
 def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
@@ -225,8 +226,11 @@ def _tail(path: str) -> str:
 def _environment(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
     values = {name: (old, new) for name, old, new in evidence.changes}
     causes = []
+    equal = "equal to the golden when built under what it recorded"
+    if evidence.proof != "derivation":
+        equal = "the same draws as in the golden, under what it recorded"
     for of, what in (
-        (evidence.reverted, "equal to the golden when built under what it recorded"),
+        (evidence.reverted, equal),
         (evidence.touched, "which this moves, though not this alone"),
     ):
         groups: dict[tuple[str, ...], list[str]] = {}
@@ -238,7 +242,8 @@ def _environment(evidence: Evidence, differences: Sequence[Difference]) -> list[
                 f"{flag} {_json(values[flag][0])} -> {_json(values[flag][1])}" for flag in flags
             )
             text = f"{shown}: {_leaves(paths)}, {what}"
-            causes.append(Cause("environment", tuple(paths), text, "rebuilt", shown))
+            proof = "rebuilt" if evidence.rebuilt else evidence.proof
+            causes.append(Cause("environment", tuple(paths), text, proof, shown))
     return causes
 
 
@@ -249,6 +254,8 @@ def same_fingerprints(changed: Iterable[str]) -> bool:
 
 def _comparable(evidence: Evidence) -> bool:
     changed = {name for name, _, _ in evidence.changes}
+    if evidence.proof != "derivation":
+        return True  # scales and families of samples mean the same everywhere
     if evidence.rebuilt:
         return changed.isdisjoint(("jax", "flax"))
     return same_fingerprints(changed)
@@ -301,7 +308,7 @@ def _derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[
     causes = _seeds(evidence, seeds)
     for (was, is_), paths in renamed_streams.items():
         text = f"drawn from `{is_}`, in the golden from `{was}`: {_leaves(paths)}"
-        causes.append(Cause("stream", _once(paths), text, "derivation", f"`{was}` -> `{is_}`"))
+        causes.append(Cause("stream", _once(paths), text, evidence.proof, f"`{was}` -> `{is_}`"))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
@@ -310,7 +317,7 @@ def _derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[
 def _parse(label: str) -> tuple[str, tuple[int, ...]]:
     stream, _, chain = label.partition("#")
     links = chain.split("/") if chain else []
-    return stream, tuple(int(link) if link.isdigit() else hash(link) for link in links)
+    return stream, tuple(int(link) if link.isdecimal() else hash(link) for link in links)
 
 
 def _base_moved(stream: str, evidence: Evidence) -> bool:
@@ -353,7 +360,7 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
         every = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
         forked = [m for m in every if len(m.old) != len(m.new)]
         if forked:
-            causes.append(_forked(stream, forked))
+            causes.append(_forked(evidence, stream, forked))
         here = [m for m in every if m not in forked]
         runs: list[list[_Move]] = []
         for move in here:
@@ -368,7 +375,7 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
             and not (shifts == sorted(shifts) and shifts[0] > 0)
             and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
         ):
-            causes.append(_reordered(stream, here))
+            causes.append(_reordered(evidence, stream, here))
             continue
         before = 0
         for run in runs:
@@ -377,24 +384,24 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
     return causes
 
 
-def _forked(stream: str, moves: Sequence[_Move]) -> Cause:
+def _forked(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
     deeper = len(moves[0].new) > len(moves[0].old)
     what = "split or forked first" if deeper else "no longer split or forked first"
     first = moves[0]
     shown = f"{first.path}: {_label(stream, first.old)} -> {_label(stream, first.new)}"
     paths = _once([m.path for m in moves])
     text = f"keys of `{stream}` are {what} ({shown}): {_leaves(paths)}"
-    return Cause("draws", paths, text, "derivation", f"keys of `{stream}` are {what}")
+    return Cause("draws", paths, text, evidence.proof, f"keys of `{stream}` are {what}")
 
 
-def _reordered(stream: str, moves: Sequence[_Move]) -> Cause:
+def _reordered(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
     shown = ", ".join(
         f"{m.path}: {_label(stream, m.old)} -> {_label(stream, m.new)}" for m in moves[:4]
     )
     more = ", ..." if len(moves) > 4 else ""
     paths = _once([m.path for m in moves])
     text = f"keys are drawn from `{stream}` in another order ({shown}{more}): {_leaves(paths)}"
-    return Cause("draws", paths, text, "derivation", f"`{stream}` in another order")
+    return Cause("draws", paths, text, evidence.proof, f"`{stream}` in another order")
 
 
 def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int) -> Cause:
@@ -405,7 +412,7 @@ def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int)
             f"{first.path} draws {_label(stream, first.new)}, in the golden "
             f"{_label(stream, first.old)}: {_leaves(paths)}"
         )
-        return Cause("draws", paths, text, "derivation", text)
+        return Cause("draws", paths, text, evidence.proof, text)
     what = f"{abs(extra)} {'more' if extra > 0 else 'fewer'} key{'s' if abs(extra) > 1 else ''}"
     verb = "are" if abs(extra) > 1 else "is"
     entry = [side.get(stream, {}).get("count") for side in evidence.streams]
@@ -414,12 +421,16 @@ def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int)
             f"{what} had been drawn from `{stream}` before this build began "
             f"({entry[0]} in the golden, {entry[1]} now): {_leaves(paths)} moved"
         )
-        return Cause("draws", paths, text, "derivation", f"{what} from `{stream}` before the build")
+        return Cause(
+            "draws", paths, text, evidence.proof, f"{what} from `{stream}` before the build"
+        )
     text = f"{what} {verb} drawn from `{stream}` before {first.path}: {_leaves(paths)} moved"
     place = _place(evidence, stream, first) if extra > 0 else ""
     if place:
         text += f" (see {place})"
-    return Cause("draws", paths, text, "derivation", f"{what} from `{stream}` before {first.path}")
+    return Cause(
+        "draws", paths, text, evidence.proof, f"{what} from `{stream}` before {first.path}"
+    )
 
 
 def _place(evidence: Evidence, stream: str, first: _Move) -> str:
@@ -452,7 +463,7 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
             change = "another computation from the key to the values"
         groups.setdefault(change, []).append(path)
     return [
-        Cause("initializer", tuple(found), f"{change}: {_leaves(found)}", "derivation", change)
+        Cause("initializer", tuple(found), f"{change}: {_leaves(found)}", evidence.proof, change)
         for change, found in groups.items()
     ]
 
@@ -505,7 +516,7 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
         if _derived(d.path, evidence) and _comparable(evidence) and _unmoved(d.path, evidence):
             names = {name for name, _, _ in evidence.changes}
             if not names:
-                return "values", "same keys, same initializer, other numbers", "derivation"
+                return "values", "same keys, same initializer, other numbers", evidence.proof
             return (
                 "unknown",
                 f"same keys, same initializer; {', '.join(sorted(names))} changed",
@@ -521,8 +532,12 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
         return "forward", "the model matches, its output does not", "the model's own check"
     if evidence.model:
         return "", "", ""  # its causes are the model's, which stand with the model's check
+    if _derived(d.path, evidence) and _unmoved(d.path, evidence):
+        return "values", "the same draw, other numbers in places", evidence.proof
     if d.numbers is not None and _is_edit(d):
         return "values", "a few elements are not those of the golden", "values"
+    if words & {"seed", "stream", "draws", "environment"} and _moved_whole(d):
+        return "", "", ""  # too small to tell its draw; what moved the others may have moved it
     return "unknown", "nothing is proven of these leaves", ""
 
 
@@ -539,6 +554,10 @@ def _is_small(d: Difference) -> bool:
         return False
     limit = Tolerance(WEIGHTS).of(leaf.dtype) * numbers.scale
     return 0 <= numbers.worst <= max(limit, 4 * max(numbers.allowed, 0.0))
+
+
+def _moved_whole(d: Difference) -> bool:
+    return d.numbers is not None and d.numbers.differing == d.numbers.total
 
 
 def _is_edit(d: Difference) -> bool:

@@ -59,13 +59,20 @@ def read(device: jax.Device) -> dict[str, Any]:
     return found
 
 
+class BadFlag(ValueError):
+    """A value that jax.config does not take, as in a golden that was edited by hand."""
+
+
 @contextlib.contextmanager
 def under(flags: Mapping[str, Any]) -> Iterator[None]:
     """Run with these flags of jax.config set, and set them back."""
     before = {name: getattr(jax.config, name) for name in flags}
     try:
         for name, value in flags.items():
-            jax.config.update(name, value)
+            try:
+                jax.config.update(name, value)
+            except Exception as error:  # jax.config raises what it likes for a bad value
+                raise BadFlag(f"{name} cannot be {value!r}") from error
         yield
     finally:
         for name, value in before.items():

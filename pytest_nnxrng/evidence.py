@@ -42,7 +42,7 @@ _WINDOWS = np.exp2(-np.arange(2.0, 22.0, 2.0))
 _COARSE = 2.0**-6  # a family that fits no finer than this is not named
 _FINE = 2.0**-16  # what float32's erf_inv may be off by, in standard samples
 _RANKED = 128  # elements of the rank tests, which take quadratic time
-_Q = 1 - np.exp2(-np.arange(1.0, 13.0, 0.5))
+_Q = np.concatenate([np.exp2(-np.arange(2.0, 64.0)), 1 - np.exp2(-np.arange(1.0, 13.0, 0.5))])
 _TESTS = len(_DENSITY) * _QUANTILES.shape[1] * len(_WINDOWS) + 2  # and a rising and a falling order
 
 
@@ -96,13 +96,14 @@ def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: fl
     affine, family, window, agree = _affine(x, order, samples, kept)
     rising, falling = _rank_bounds(words[order])
     log_chance = min(0.0, min(affine, rising, falling) + math.log(_TESTS))
-    if window > max(_COARSE, 4 * eps) or 2 * agree.sum() < len(x):
-        share = _in_order(x, words, falling < rising).sum() / max(1, len(values))
-        return Match(log_chance, float(share), "monotone")
-    scale, shift = _line(samples[family][agree], x[agree])
-    off = np.abs(x - shift - scale * samples[family])
-    near = off <= abs(scale) * 4 * max(window, _FINE) + 2 * eps * np.abs(x)
-    return Match(log_chance, float(near.sum() / len(values)), family, scale, shift)
+    in_order = _in_order(x, words, falling < rising).sum()
+    if window <= max(_COARSE, 4 * eps):
+        scale, shift = _line(samples[family][agree], x[agree])
+        off = np.abs(x - shift - scale * samples[family])
+        near = (off <= abs(scale) * 4 * max(window, _FINE) + 2 * eps * np.abs(x)).sum()
+        if near >= in_order:
+            return Match(log_chance, float(near / len(values)), family, scale, shift)
+    return Match(log_chance, float(in_order / len(values)), "monotone")
 
 
 def _standard_samples(words: Words, kept: int, drawn: np.dtype[Any]) -> dict[str, Floats]:
@@ -130,6 +131,7 @@ def _affine(
         slope = (x[high] - x[low]) / (sample[:, high] - sample[:, low])
         told = sample[:, low, None] + (x - x[low, None]) / slope[..., None]
     off = np.abs(sample[:, None] - told)  # (families, references, n)
+    off[~np.isfinite(slope) | (slope == 0)] = np.inf
     off[np.isnan(off)] = np.inf
     hits = np.stack([(off <= window).sum(axis=-1) for window in _WINDOWS], axis=-1) - 2
     densities = np.array([_DENSITY[family] for family in samples])

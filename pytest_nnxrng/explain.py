@@ -16,6 +16,7 @@ from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
+from pytest_nnxrng.recall import recall
 from pytest_nnxrng.sketch import digest
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -106,6 +107,8 @@ def explain(
     build: Build | None = None,
     repeats: bool = True,
     model: tuple[Cause, ...] | None = None,
+    nnx_value: bool = True,
+    given: Streams | None = None,
 ) -> tuple[Cause, ...]:
     """Why ``obtained`` is not what ``golden`` holds. Traces and rebuilds where that helps."""
     evidence = Evidence(
@@ -117,11 +120,12 @@ def explain(
         repeats=repeats,
         model=model,
     )
-    if build is None or not repeats:
+    if not repeats:
         return diagnose(evidence)
-    trace = build.trace
-    if isinstance(trace, derivation.Untraceable):
-        return diagnose(replace(evidence, untraceable=str(trace)))
+    trace = build.trace if build is not None else None
+    if build is None or not isinstance(trace, derivation.Trace):
+        evidence = replace(evidence, untraceable=str(trace or ""))
+        return diagnose(_recalled(evidence, golden, given, changes) if nnx_value else evidence)
     now, ours = derived(obtained, trace), streams(trace)
     if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
         return diagnose(replace(evidence, repeats=False))
@@ -155,6 +159,28 @@ def explain(
             obtained={leaf.path: leaf for leaf in now.leaves},
             streams=(golden.streams, ours),
         )
+    )
+
+
+def _recalled(
+    evidence: Evidence,
+    golden: Golden,
+    given: Streams | None,
+    changes: tuple[tuple[str, Any, Any], ...],
+) -> Evidence:
+    """With the draws that the values tell, where they do on both sides."""
+    running = {**golden.environment, **{name: new for name, _, new in changes}}
+    found = recall(evidence.comparison, golden.environment, running, (golden.streams, given or {}))
+    if found is None:
+        return evidence
+    then, now = found.streams
+    return replace(
+        evidence,
+        expected={**evidence.expected, **found.expected},
+        obtained={**evidence.obtained, **found.obtained},
+        streams=(then, _translated(now, then, changes)),
+        reverted=found.reverted,
+        proof="recovered from the values",
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SETTINGS = pytest.StashKey[Settings]()
 OUTCOMES = pytest.StashKey[Outcomes]()
+GIVEN = pytest.StashKey["nnx.Rngs"]()
 CHECKS = pytest.StashKey["TestChecks"]()
 
 # Options that keep tests from being collected, run or seen: no proof is made under them.
@@ -184,6 +185,12 @@ def rngs(request: pytest.FixtureRequest) -> nnx.Rngs:
     @pytest.mark.nnx_rngs(params=0, dropout=1) or
     @pytest.mark.parametrize("rngs", [0, 1, 2], indirect=True).
     """
+    made = _rngs(request)
+    request.node.stash[GIVEN] = made
+    return made
+
+
+def _rngs(request: pytest.FixtureRequest) -> nnx.Rngs:
     from pytest_nnxrng import rngs as streams
 
     seed = request.config.stash[SETTINGS].seed
@@ -240,6 +247,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         request.config.stash[SETTINGS],
         lambda: nnx_device,
         request.config.rootpath,
+        lambda: _given(request.node),
     )
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (
@@ -248,6 +256,13 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         )
     request.node.stash[CHECKS] = checks
     return Snapshot(checks)
+
+
+def _given(item: pytest.Item) -> dict[str, Any]:
+    from pytest_nnxrng import rngs as streams
+
+    given = item.stash.get(GIVEN, None)
+    return streams.base_keys(given) if given is not None else {}
 
 
 def identity(item: pytest.Item) -> Identity:

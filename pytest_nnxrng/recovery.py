@@ -34,7 +34,7 @@ _SOURCES = 4  # at most, of one leaf
 
 
 class HasKey(Protocol):
-    """A stream: the name of its PRNG implementation and the words of its base key."""
+    """A stream: its PRNG implementation and the words of its base key."""
 
     @property
     def impl(self) -> str: ...
@@ -155,22 +155,15 @@ def recover_seed(
     counts: int = 64,
     flags: Mapping[str, Any] | None = None,
 ) -> tuple[int, list[Origin | None]] | None:
-    """The seed by whose `seed_streams` most leaves were made, and their origins under it.
-
-    None when no leaf is identified. Only the streams' own draws are tried.
-    """
+    """The seed by whose `seed_streams` alone most leaves were made, and these; None if none was."""
     streams = {f"{s} {name}": key for s in seeds for name, key in seed_streams(s, impl).items()}
     found = recover(values, streams, counts=counts, flags=flags, inner=0)
     votes = Counter(origin.label.split()[0] for origin in found if origin)
     if not votes:
         return None
     seed = f"{votes.most_common(1)[0][0]} "
-    return int(seed), [
-        replace(origin, label=origin.label.removeprefix(seed))
-        if origin and origin.label.startswith(seed)
-        else None
-        for origin in found
-    ]
+    ours = [origin if origin and origin.label.startswith(seed) else None for origin in found]
+    return int(seed), [o and replace(o, label=o.label.removeprefix(seed)) for o in ours]
 
 
 def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:

@@ -6,6 +6,8 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from flax import nnx
 
 from pytest_nnxrng.settings import BadSetting
@@ -49,6 +51,12 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) or (hasattr(value, "__index__") and not hasattr(value, "shape"))
 
 
-def describe(rngs: nnx.Rngs) -> str:
-    """``params#0, dropout#0``: the streams of ``rngs`` and how far each has been drawn."""
-    return ", ".join(f"{name}#{int(stream.count[...])}" for name, stream in rngs.items())
+def base_keys(rngs: nnx.Rngs) -> dict[str, dict[str, Any]]:
+    """The base key of each stream, as goldens record it; draws do not change it."""
+    found = {}
+    for name, stream in rngs.items():
+        key = stream.key[...]
+        if not key.shape:
+            words = np.asarray(jax.random.key_data(key)).ravel().tolist()
+            found[name] = {"impl": str(jax.random.key_impl(key)), "key": words}
+    return found

@@ -93,6 +93,7 @@ class TestChecks:
     settings: Settings
     platform_device: Callable[[], jax.Device]
     rootdir: Path = field(default_factory=Path)
+    given: Callable[[], dict[str, Any]] = dict
     results: list[Result] = field(default_factory=list)
     closed: str = ""
     subtest_failed: bool = False
@@ -268,10 +269,13 @@ def _run_check(
     _warn(checks, obtained, value, kind, build)
     device = checks.platform_device()
     found = _load(checks, options, name, device.platform)
-    whole = options.only is None and _holds_nnx(value)
-    result = _judge(checks, options, obtained, found, name, kind, build, repeats, whole, device)
+    nnx_value = _holds_nnx(value)
+    whole = options.only is None and nnx_value
+    result = _judge(
+        checks, options, obtained, found, name, kind, build, repeats, whole, nnx_value, device
+    )
     if result.decision.writes or (checks.settings.report and result.decision.fails):
-        _make_ready(checks, result, obtained, build, device)
+        _make_ready(checks, result, obtained, build, nnx_value, device)
     checks.results.append(result)
 
 
@@ -388,6 +392,7 @@ def _judge(
     build: Build | None,
     repeats: bool,
     whole_model: bool,
+    nnx_value: bool,
     device: jax.Device,
 ) -> Result:
     comparison, error = None, found.error
@@ -416,17 +421,24 @@ def _judge(
     follows = tuple(c for r in models for c in r.causes) if kind == "value" else ()
     if comparison is not None and status is Status.DIFFERENT and (mode.only or not mode.update):
         assert found.golden is not None
-        causes = explain(
-            found.golden,
-            obtained,
-            comparison,
-            changes,
-            _tolerance(checks.settings, options, kind),
-            kind=kind,
-            build=build,
-            repeats=repeats,
-            model=follows if models and not whole_model else None,
-        )
+        try:
+            causes = explain(
+                found.golden,
+                obtained,
+                comparison,
+                changes,
+                _tolerance(checks.settings, options, kind),
+                kind=kind,
+                build=build,
+                repeats=repeats,
+                model=follows if models and not nnx_value else None,
+                nnx_value=nnx_value,
+                given=checks.given(),
+            )
+        except GoldenError as found_now:
+            status, error = _status(None, found_now), found_now
+        except environment.BadFlag:
+            causes = ()  # the recorded environment is none that can be set
     decision = policy.decide(
         status,
         mode,
@@ -470,13 +482,20 @@ def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
 
 
 def _make_ready(
-    checks: TestChecks, result: Result, obtained: Flat, build: Build | None, device: jax.Device
+    checks: TestChecks,
+    result: Result,
+    obtained: Flat,
+    build: Build | None,
+    nnx_value: bool,
+    device: jax.Device,
 ) -> None:
     identity = checks.identity
     owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
     drawn: dict[str, Any] = {}
     if build is not None and isinstance(build.trace, derivation.Trace):
         obtained, drawn = derived(obtained, build.trace), streams(build.trace)
+    elif result.kind == "value" and nnx_value:
+        drawn = checks.given()
     leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:

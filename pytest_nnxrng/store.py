@@ -64,6 +64,14 @@ def stage(path: Path, golden: Golden) -> Staged:
     Raises:
       OSError: when they cannot be written.
     """
+    try:
+        return _stage(path, golden)
+    except FileNotFoundError:
+        # Another process found the folder empty, and removed it, before we wrote to it.
+        return _stage(path, golden)
+
+
+def _stage(path: Path, golden: Golden) -> Staged:
     directory, stem = path.parent, path.name.removesuffix(".json")
     stored = [leaf for leaf in golden.leaves if leaf.stored and leaf.read is not None]
     directory.mkdir(parents=True, exist_ok=True)

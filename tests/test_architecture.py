@@ -36,6 +36,7 @@ CORE = {
     "sketch": "",
     "evidence": "",
     "folding": "",
+    "selection": "",
     "cautions": "leaf",
     "values": "leaf sketch",
     "golden": "inventory leaf sketch values",
@@ -55,6 +56,7 @@ JAX = {
     "fingerprint": "expression folding",
     "leaves": "golden leaf",
     "derivation": "expression fingerprint leaves source",
+    "spots": "derivation fingerprint folding selection",
     "recovery": "evidence keystream leaf rngs",
     "explain": "compare derivation diagnose environment golden leaf leaves recovery sketch",
     "snapshot": (
@@ -211,7 +213,7 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard | {"report"}, module
 
 
-TO_SPLIT = {"compare", "diagnose", "fingerprint", "plugin", "sketch", "snapshot"}
+TO_SPLIT = {"compare", "derivation", "diagnose", "fingerprint", "plugin", "sketch", "snapshot"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare import Comparison, Difference, Numbers
@@ -35,7 +35,7 @@ def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
     if any(_is_accepted_by_update(shown) for shown, _ in results):
         written = all(shown.comparison is None for shown, _ in results)
         blocks.append(f"to {'write' if written else 'accept'}: {command}")
-    return "\n\n".join(blocks)
+    return "\n".join(map(_printable, "\n\n".join(blocks).split("\n")))
 
 
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
@@ -67,6 +67,13 @@ def _check(shown: Shown, golden: str) -> str:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
     return "\n".join(lines)
+
+
+def _printable(line: str) -> str:
+    """A golden is a file: what it holds must not steer the terminal."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _cut(line: str) -> str:
@@ -106,23 +113,23 @@ def _comparison(comparison: Comparison) -> list[str]:
 
 
 def _difference(difference: Difference, *, detailed: bool) -> list[str]:
-    name = difference.path or "(the value)"
     if "aliasing" in difference.kinds:
-        return [f"  {name}", *_wrap(_aliasing(difference.alias), "      ")]
+        told = _aliasing(difference.alias, difference.kinds)
+        return [f"  {difference.path}", *_wrap(told, "      ")]
     old, new = difference.expected, difference.obtained
     if new is None or old is None:
         leaf = old or new
         assert leaf is not None
         verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
-        return [f"  {name}  {_describe(leaf)}", f"      {verb}"]
-    lines = [f"  {name}  {_describe(new)}"]
+        return [*_title(leaf), f"      {verb}"]
+    lines = _title(replace(new, path=difference.path))
     for kind in ("type", "shape", "dtype", "sharding"):
         if kind in difference.kinds:
             was, now = getattr(old, kind), getattr(new, kind)
             if kind == "shape":
                 was, now = list(was), list(now)
             label = "Variable type" if kind == "type" else kind
-            lines.append(f"      {label}: golden {was}, now {now}")
+            lines += _wrap(f"{label}: golden {was}, now {now}", "      ")
     if "derivation" in difference.kinds:
         lines += _wrap(f"golden: {_derivation(old)}; now: {_derivation(new)}", "      ")
     if "values" in difference.kinds:
@@ -135,13 +142,24 @@ def _derivation(leaf: Leaf) -> str:
     return f"from {drawn} by initializer {leaf.initializer}"
 
 
-def _aliasing(alias: tuple[str | None, str | None]) -> str:
+def _aliasing(alias: tuple[str | None, str | None], kinds: Sequence[str]) -> str:
     old, new = alias
+    if "removed" in kinds:
+        return f"removed: in the golden it is {old} itself"
+    if "added" in kinds:
+        return f"added: it is {new} itself, and the golden does not have it"
     if new is None:
         return f"no longer tied: in the golden it is {old} itself, now it has values of its own"
     if old is None:
         return f"tied: it is {new} itself now, in the golden it has values of its own"
     return f"tied to {new} now, to {old} in the golden"
+
+
+def _title(leaf: Leaf) -> list[str]:
+    line = f"  {leaf.path or '(the value)'}  {_describe(leaf)}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"  {leaf.path}", *_wrap(_describe(leaf), "      ")]
 
 
 def _describe(leaf: Leaf) -> str:
@@ -226,7 +244,7 @@ _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"to (accept|write): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
-    (re.compile(r"  \S+  \S+ \S+\Z"), {"bold": True}),
+    (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),
     (re.compile(r"      .*golden .* now "), {"red": True}),
 )
 

@@ -195,3 +195,61 @@ class TestOutputs:
         model, output = bench.causes(self.check(BASE, nnx.relu, seed=1))
         assert words(model) == {"seed"}
         assert words(output) == set()
+
+
+class TestFinishedModels:
+    """``check`` sees no constructor: the draws are recovered from the values."""
+
+    def check(self, change: Change, seed: int = 0, edit: Any = None) -> Any:
+        def body(snapshot: Any) -> None:
+            model = MLP(change, rngs=seeded(seed))
+            if edit is not None:
+                edit(model)
+            snapshot.check(model)
+
+        return body
+
+    @pytest.mark.parametrize(
+        ("change", "seed", "expected"),
+        [
+            (BASE, 0, set()),
+            (BASE, 3, {"seed"}),
+            (Change(extra_key=True), 0, {"draws"}),
+            (Change(scale=1.01), 0, {"initializer"}),
+            (Change(dtype=jnp.bfloat16), 0, {"dtype"}),
+            (Change(name="tail"), 0, {"renamed"}),
+        ],
+        ids=["nothing", "seed", "extra key", "scale", "dtype", "rename"],
+    )
+    def test_what_the_values_tell(
+        self, bench: Bench, change: Change, seed: int, expected: set[str]
+    ) -> None:
+        bench.write(self.check(BASE))
+        found = bench.causes(self.check(change, seed))[0]
+        assert words(found) == expected, found
+
+    def test_a_flag(self, bench: Bench) -> None:
+        bench.write(self.check(BASE))
+        jax.config.update("jax_threefry_partitionable", False)
+        try:
+            found = bench.causes(self.check(BASE))[0]
+        finally:
+            jax.config.update("jax_threefry_partitionable", True)
+        assert words(found) == {"environment"}, found
+
+    def test_an_edited_element(self, bench: Bench) -> None:
+        def edit(model: Any) -> None:
+            model.second.kernel[...] = model.second.kernel[...].at[0, 0].add(1.0)
+
+        bench.write(self.check(BASE))
+        found = bench.causes(self.check(BASE, edit=edit))[0]
+        assert words(found) == {"values"}, found
+
+    def test_training_is_unknown(self, bench: Bench) -> None:
+        def train(model: Any) -> None:
+            for path in (model.first, model.second, model.head):
+                noise = jax.random.normal(jax.random.key(99), path.kernel.shape)
+                path.kernel[...] = path.kernel[...] * 0.5 + 0.3 * noise
+
+        bench.write(self.check(BASE))
+        assert words(bench.causes(self.check(BASE, edit=train))[0]) == {"unknown"}

@@ -154,7 +154,7 @@ def test_a_full_disk_fails_the_test_and_leaves_the_old_golden(project: Project, 
     goldens = project.goldens()
     project.change("tests/test_model.py", "SHIFT = 0", "SHIFT = 1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"pytest_nnxrng.golden.{where}", full)
+        patch.setattr(f"pytest_nnxrng.store.{where}", full)
         run = project.update().came_to(failed=1)
         run.says("test_it.1.json", "written", os.strerror(errno.ENOSPC))
         run.does_not_say("INTERNALERROR")
@@ -169,7 +169,7 @@ def test_a_full_disk_fails_the_test_and_leaves_the_old_golden(project: Project, 
 
 def test_a_file_in_the_place_of_the_folder_is_named(project: Project):
     project.test(ARRAY).write({"tests/__nnx_snapshots__": "I am a file"})
-    run = project.update().came_to(failed=1).says("cannot be written", "__nnx_snapshots__")
+    run = project.update().came_to(failed=1).says(os.strerror(errno.ENOTDIR), "__nnx_snapshots__")
     run.does_not_say("INTERNALERROR")
     project.run().came_to(failed=1)
     assert (project.path / "tests/__nnx_snapshots__").read_text() == "I am a file\n"

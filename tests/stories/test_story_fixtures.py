@@ -313,6 +313,6 @@ def test_async_tests_have_the_same_fixtures(project: Project):
             output = await asyncio.to_thread(model, jnp.ones((1, 2)))
             nnx_snapshot.check(output, "output")
     """)
-    project.run().came_to(failed=1).says("there is no golden yet")
+    project.run().came_to(failed=1).says("is missing")
     project.update().came_to(passed=1)
     project.run().came_to(passed=1)

@@ -6,6 +6,7 @@ import stat
 import struct
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import ml_dtypes
@@ -573,6 +574,22 @@ def test_an_unreadable_file_is_never_written_over(path, which):
     assert error.path == file
     assert error.problem == "cannot be read (Permission denied)"
     assert error.remedy == "Make it readable"
+
+
+@pytest.mark.parametrize("which", ["manifest", "values"])
+def test_no_permission(path, monkeypatch, which):
+    file = path if which == "manifest" else path.parent / VALUES
+    name = "read_bytes" if which == "manifest" else "open"
+
+    def denied(self, *args, **more):
+        if self == file:
+            raise PermissionError(13, "Permission denied")
+        return real(self, *args, **more)
+
+    real = getattr(Path, name)
+    monkeypatch.setattr(Path, name, denied)
+    error = refused(path, replaceable=False)
+    assert str(error) == f"{file}: cannot be read (Permission denied). Make it readable"
 
 
 @pytest.mark.parametrize("which", ["manifest", "values"])

@@ -14,6 +14,7 @@ from pytest_nnxrng.policy import (
     Status,
     Use,
     decide,
+    may_define,
     prune_refusal,
     use,
 )
@@ -256,3 +257,38 @@ def test_an_update_of_some_causes_leaves_goldens_that_have_none(status):
 def test_an_update_of_some_causes_needs_a_test_that_passes(outcome):
     mode = Mode(update=True, only=frozenset({"draws"}))
     assert decide(Status.DIFFERENT, mode, outcome, causes=("draws",)) == OK
+
+
+INSIDE = "class TestA:\n    class TestB:\n        def test_f(): ..."
+DEFINITIONS = {
+    # The source, the class, whether other tests of the class were collected, the answer.
+    "behind an if": ("if X:\n    def test_f(): ...", "", False, True),
+    "imported or not": ("try:\n    from a import test_f\nexcept E: ...", "", False, True),
+    "made by a call": ("if X:\n    test_f = make()", "", False, True),
+    "set by name": ("setattr(module, 'test_f', 1)", "", False, True),
+    "whatever that brings": ("if X:\n    from a import *", "", False, True),
+    "brought for all": ("from a import *", "", False, False),
+    "not there": ("def test_g(): ...", "", False, False),
+    "a remark alone": ("# test_f", "", False, False),
+    "inside a function": ("def make():\n    def test_f(): ...", "", False, False),
+    "a method, not the function": ("class TestB:\n    def test_f(): ...", "", False, False),
+    "another class's method": ("class TestB:\n    def test_f(): ...", "TestA", False, False),
+    "an inner class": (INSIDE, "TestA.TestB", False, True),
+    "another inner class": (INSIDE, "TestA.TestC", False, False),
+    "inherited, class behind an if": ("if X:\n    class TestA(B): ...", "TestA", False, True),
+    "inherited no more": ("class TestA(B): ...", "TestA", True, False),
+    "inherited from below": (
+        "class B:\n    if X:\n        def test_f(): ...\nclass TestA(B): ...",
+        "TestA",
+        True,
+        True,
+    ),
+    "a class made by a call": ("TestA = make()", "TestA", False, True),
+    "not Python": ("def (", "", False, True),
+}
+
+
+@pytest.mark.parametrize("case", DEFINITIONS)
+def test_may_define(case):
+    source, cls, class_collected, answer = DEFINITIONS[case]
+    assert may_define(source, cls, "test_f", class_collected=class_collected) is answer
