@@ -32,6 +32,11 @@ _NODE: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object}
 _REF: tuple[type, ...] = tuple(t for t in [getattr(jax, "Ref", None)] if t is not None)
 
 
+# Before nnx.List (flax 0.11) a node's plain lists and dicts hold data and static values alike.
+_PLAIN_CONTAINERS = not hasattr(nnx, "List")
+_ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
+
+
 class UnsupportedValue(TypeError):
     """A value that cannot be kept in a golden; the message names the leaf."""
 
@@ -84,7 +89,15 @@ def flatten(value: Any, only: Any = None) -> Flat:
             raise UnsupportedValue(
                 f"two leaves are named {one.path}: a pytree type gives both the same key"
             )
-    return Flat(tuple(leaves), walk.aliases)
+    # A shared node without leaves, an activation say, ties nothing.
+    held = set().union(*map(_above, (leaf.path for leaf in leaves)))
+    aliases = {path: first for path, first in walk.aliases.items() if first in held}
+    return Flat(tuple(leaves), aliases)
+
+
+def _above(path: str) -> set[str]:
+    """The path, and all before it in which it may lie."""
+    return {"", path, *(path[:i] for i, c in enumerate(path) if c in ".[")}
 
 
 class _Walk:
@@ -95,6 +108,7 @@ class _Walk:
         # The objects themselves are kept, so that no id is reused during the walk.
         self.seen: dict[int, tuple[str, Any]] = {}
         self.open: set[int] = set()
+        self.nodes = 0  # how many NNX nodes are open
 
     def visit(self, path: tuple[Any, ...], value: Any) -> None:
         if isinstance(value, nnx.Variable):
@@ -124,8 +138,12 @@ class _Walk:
         if id(value) in self.open:
             raise UnsupportedValue(f"{_name(path)} contains itself")
         self.open.add(id(value))
+        nodes = self.nodes
+        self.nodes += is_node(value)
         for key, child in _children(path, value):
-            visit((*path, key), child)
+            if not (_PLAIN_CONTAINERS and nodes and _is_static(child)):
+                visit((*path, key), child)
+        self.nodes = nodes
         self.open.discard(id(value))
 
     def _variable(self, path: tuple[Any, ...], variable: Any) -> None:
@@ -162,6 +180,14 @@ def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
         return
     for key_path, child in found:
         yield _key(key_path[0]), child
+
+
+def _is_static(value: Any) -> bool:
+    """Whether a plain list or dict of a node holds ``value`` as NNX before nnx.List saw it."""
+    if isinstance(value, nnx.Variable) or is_node(value) or isinstance(value, _ARRAYS):
+        return False
+    children = jax.tree_util.tree_leaves(value, is_leaf=lambda x: x is not value)
+    return len(children) == 1 and children[0] is value
 
 
 def _holds_variables(value: Any) -> bool:
