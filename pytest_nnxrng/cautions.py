@@ -48,13 +48,14 @@ def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:
 
 
 def zero_kernels(leaves: Iterable[Leaf]) -> list[str]:
-    """The parameters of two and more axes that are all zeros."""
+    """The parameters of two and more axes that are all zeros; an attention's biases have two."""
     return [
         leaf.path
         for leaf in leaves
         if len(leaf.shape) > 1
         and leaf.size
         and leaf.type == "Param"
+        and not leaf.path.endswith("bias")
         and leaf.read is not None
         and not _any(leaf.read())
     ]

@@ -91,13 +91,14 @@ class Stream:
 class Program:
     """The constructor as a jaxpr, and what it was called with: the streams' keys and counts.
 
-    ``places``: for each leaf the number of its output, or the numpy array or Python number
-    that it is whatever the inputs.
+    ``outputs``: the number of each leaf's output. ``constants``: the leaves that are numpy
+    arrays and Python numbers, whatever the inputs.
     """
 
     closed: Any
     inputs: tuple[Any, ...]
-    places: dict[str, Any]
+    outputs: dict[str, int]
+    constants: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
             )
             for name, key, count, end in zip(streams, keys, counts, ends, strict=True)
         },
-        program=Program(closed, (*keys, *counts), _places(staged, indices)),
+        program=_program(staged, indices, closed, (*keys, *counts)),
     )
 
 
@@ -325,10 +326,17 @@ def _derivations(
     return {path: derivations[i] for path, i in indices.items()}
 
 
-def _places(staged: _Staged, indices: Mapping[str, int]) -> dict[str, Any]:
+def _program(
+    staged: _Staged, indices: Mapping[str, int], closed: Any, inputs: tuple[Any, ...]
+) -> Program:
     numbers = itertools.count()
-    places = [next(numbers) if isinstance(leaf, jax.Array) else leaf for leaf in staged.state]
-    return {path: places[i] for path, i in indices.items()}
+    outputs = [next(numbers) if isinstance(leaf, jax.Array) else None for leaf in staged.state]
+    return Program(
+        closed,
+        inputs,
+        {path: n for path, i in indices.items() if (n := outputs[i]) is not None},
+        {path: staged.state[i] for path, i in indices.items() if outputs[i] is None},
+    )
 
 
 def _indices(staged: _Staged) -> dict[str, int]:

@@ -97,7 +97,7 @@ def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: fl
     rising, falling = _rank_bounds(words[order])
     log_chance = min(0.0, min(affine, rising, falling) + math.log(_TESTS))
     in_order = _in_order(x, words, falling < rising).sum()
-    if window <= max(_COARSE, 4 * eps):
+    if affine < 0 and window <= max(_COARSE, 4 * eps):
         scale, shift = _line(samples[family][agree], x[agree])
         off = np.abs(x - shift - scale * samples[family])
         near = (off <= abs(scale) * 4 * max(window, _FINE) + 2 * eps * np.abs(x)).sum()

@@ -201,7 +201,8 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
     streams: dict[str, Any] = _get(data, "streams", dict)
     for name, stream in streams.items():
         row = stream if isinstance(stream, dict) else {}
-        counts = [n for c in ("count", "end") for n in _listed(row.get(c))]
+        # A stream whose counts are not known, as of a finished model, has none.
+        counts = [n for c in ("count", "end") if c in row for n in _listed(row[c])]
         words = _listed(row.get("key")) + counts
         if not isinstance(row.get("impl"), str) or not isinstance(row.get("key"), list):
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')

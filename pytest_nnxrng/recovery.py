@@ -57,7 +57,8 @@ class Origin:
     ``label`` is ``params#3``; or ``params#3/0``, draw 0 of a stream forked or split from it (also
     key 0 of ``jax.random.split`` of it, which now is the same key); or ``params#3/split``, a
     stack whose slices have one key each. ``false_alarm`` bounds the probability that any
-    unrelated candidate of the call fits so well. ``share`` of the tested elements agrees. Those
+    unrelated candidate of the call fits so well. ``share`` of the tested elements agrees: below 1
+    some were edited; far below, all were moved after the draw (trained, orthogonalised). Those
     that agree are shift + scale * a standard sample of ``family``: normal, truncated_normal (at
     2), uniform (on [-1, 1)); ``monotone`` is none of these. ``stacked``: what was tested is slice
     0 of the leading axis, as made by the draw on its own.

@@ -58,10 +58,11 @@ JAX = {
     "derivation": "expression fingerprint leaves source",
     "spots": "derivation fingerprint folding selection",
     "recovery": "evidence keystream leaf rngs",
-    "explain": "compare derivation diagnose environment golden leaf leaves recovery sketch",
+    "recall": "compare leaf recovery",
+    "explain": "compare derivation diagnose environment golden leaf leaves recall sketch",
     "snapshot": (
         "cautions compare derivation diagnose environment explain golden inventory leaf leaves "
-        "naming policy recovery report.machine settings sketch store"
+        "naming policy report.machine settings sketch store"
     ),
 }
 TOP = {

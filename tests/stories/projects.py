@@ -232,12 +232,13 @@ class _Imports:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.modules: dict[str, ModuleType] = {}
+        self.before = set(sys.modules)
 
     def pytest_unconfigure(self) -> None:
-        for name, module in sys.modules.items():
-            file = getattr(module, "__file__", None)
-            if file and self.path not in Path(file).parents:
-                self.modules[name] = module
+        for name in sys.modules.keys() - self.before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and not file.startswith(str(self.path)):
+                self.modules[name] = sys.modules[name]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Draws recovered from values alone: real layers, every dtype, both threefrys, no false hits."""
 
+import functools
 import math
 
 import jax
@@ -22,6 +23,11 @@ ORIGINAL = {"jax_threefry_partitionable": False}
 
 def fixture_rngs(seed=0):
     return nnx.Rngs(params=seed, dropout=seed + 10_000, default=seed + 20_000)
+
+
+@functools.cache
+def net(seed=0, dtype=jnp.float32):
+    return Net(fixture_rngs(seed), dtype)
 
 
 def weights(model):
@@ -50,7 +56,7 @@ class TestKeystream:
     """Our threefry is jax.random's."""
 
     @pytest.mark.parametrize("partitionable", [True, False])
-    @pytest.mark.parametrize("shape", [(1,), (7,), (3, 6), (33, 4)])
+    @pytest.mark.parametrize("shape", [(1,), (7,), (11, 4)])
     def test_words_are_those_of_uniform(self, shape, partitionable):
         with jax.threefry_partitionable(partitionable):
             key = jax.random.fold_in(jax.random.key(2**31 + 7), 5)
@@ -111,10 +117,10 @@ NET = {
 
 class TestLayers:
     def test_each_leaf_of_a_real_model(self):
-        assert labels(Net(fixture_rngs())) == NET
+        assert labels(net()) == NET
 
     def test_in_bfloat16(self):
-        found = labels(Net(fixture_rngs(), jnp.bfloat16))
+        found = labels(net(dtype=jnp.bfloat16))
         assert found.pop("linear.bias") is None  # eight elements of eight bits: too little
         assert found == {path: label for path, label in NET.items() if path != "linear.bias"}
 
@@ -124,7 +130,7 @@ class TestLayers:
 
     @pytest.mark.parametrize("seed", [1, 9_999])
     def test_another_seed_gives_nothing(self, seed):
-        assert set(labels(Net(fixture_rngs(seed))).values()) == {None}
+        assert set(labels(net(seed)).values()) == {None}
 
     @pytest.mark.parametrize("partitionable", [True, False])
     def test_a_stack_and_a_fork(self, partitionable):
@@ -241,6 +247,13 @@ class TestValues:
         assert origin.label == "params#8"
         assert 0.4 < origin.share < 0.6
 
+    def test_what_became_of_a_draw(self):
+        """Moved by half a standard deviation, all of it: still known, and seen to be moved."""
+        array = draw(8, NORMAL, shape=(64, 32))
+        origin = one(array + 0.005 * np.random.default_rng(1).standard_normal(array.shape))
+        assert (origin.label, origin.family) == ("params#8", "monotone")
+        assert origin.share < 0.2
+
     def test_padding(self):
         array = draw(9, shape=(40, 128))
         array[0] = 0
@@ -276,12 +289,12 @@ class TestValues:
 
 class TestSeed:
     def test_found_among_many(self):
-        seed, origins = recover_seed(list(weights(Net(fixture_rngs(41))).values()))
+        seed, origins = recover_seed(list(weights(net(41)).values()))
         assert seed == 41
         assert [origin.label for origin in origins] == list(dict(sorted(NET.items())).values())
 
     def test_not_there(self):
-        assert recover_seed(list(weights(Net(fixture_rngs(99))).values())) is None
+        assert recover_seed(list(weights(net(99)).values())) is None
 
 
 class TestNullModel:
@@ -291,7 +304,7 @@ class TestNullModel:
     @pytest.mark.parametrize("n", [8, 20, 100])
     def test_bounds(self, n, kept):
         random = np.random.default_rng([n, kept])
-        trials, best = 1500, []
+        trials, best = 800, []
         for _ in range(trials):
             x = np.sort(random.standard_normal(n)).round(3)
             words = random.integers(0, 2**kept, n).astype(np.uint32)
