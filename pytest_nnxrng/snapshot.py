@@ -191,7 +191,7 @@ class Snapshot:
             cannot work. A mismatch does not raise: it fails the test at its end.
         """
         __tracebackhide__ = True
-        options = replace(self._options, name=name or self._options.name)
+        options = replace(self._options, name=self._options.name if name is None else name)
         try:
             _run_check(self._checks, options, value, kind="value")
         except UnsupportedValue as error:

@@ -60,7 +60,7 @@ def _check(shown: Shown, golden: str) -> str:
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
-    lines = [head, f"  file    {golden}", _cut(f"  called  {shown.where}")]
+    lines = [head, f"  file    {golden}", *_row("called", shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
     elif shown.comparison is not None:
@@ -76,18 +76,15 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+def _row(label: str, text: str) -> list[str]:
+    first, *rest = _wrap(text, "          ") or [""]
+    return [f"  {label:8}{first.strip()}", *rest]
 
 
 def _causes(causes: Sequence[Cause]) -> list[str]:
     if not causes:
         return _wrap("why     it follows: the model that this test checked before differs", "  ")
-    lines = []
-    for cause in causes:
-        first, *rest = _wrap(f"{cause.word}: {cause.text}", "          ")
-        lines += [f"  why     {first.strip()}", *rest]
-    return lines
+    return [line for cause in causes for line in _row("why", f"{cause.word}: {cause.text}")]
 
 
 def _comparison(comparison: Comparison) -> list[str]:

@@ -174,6 +174,13 @@ def test_prune_deletes_what_belongs_to_a_deleted_file(suite: Project):
     assert not (suite.path / "tests/__nnx_snapshots__/test_b").exists()
 
 
+def test_prune_serves_a_suite_whose_last_test_is_gone(suite: Project):
+    for name in ("test_a.py", "test_b.py"):
+        (suite.path / "tests" / name).unlink()
+    suite.run("--nnx-prune-snapshots").says(f"{COUNT} deleted")
+    assert suite.goldens() == {}
+
+
 def test_prune_finds_the_goldens_of_a_folder_without_tests_left(suite: Project):
     suite.test("def test_one(nnx_snapshot): nnx_snapshot.check(1)", "tests/deep/down/test_c.py")
     suite.made()
