@@ -37,11 +37,21 @@ _NARROWING = {
     "lf": "--lf",
     "failedfirst": "--ff",
     "stepwise": "--sw",
+    "stepwise_skip": "--sw-skip",
+    "stepwise_reset": "--sw-reset",
     "ignore": "--ignore",
     "ignore_glob": "--ignore-glob",
     "maxfail": "-x/--maxfail",
     "collectonly": "--collect-only",
 }
+
+
+# A run that came to its end; the last test of a suite may be the one that is gone.
+_ENDED = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
 
 
 class SnapshotMismatch(AssertionError):
@@ -456,11 +466,11 @@ class Recorder:
             troubles.append(
                 f"{_relative(file, self.config.rootpath)} is there but collected no test"
             )
-        if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        if session.exitstatus not in _ENDED:
             troubles.append("the run did not come to its end")
         self.refusal = policy.prune_refusal(policy.Run((), tuple(troubles)))
         if self.refusal is not None:
-            if session.exitstatus == pytest.ExitCode.OK:
+            if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
         for path in self.survey.gone:
