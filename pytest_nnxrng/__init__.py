@@ -12,13 +12,14 @@ if TYPE_CHECKING:
         SnapshotWarning,
         ZeroKernelWarning,
     )
-    from pytest_nnxrng.snapshot import Snapshot, SnapshotError
+    from pytest_nnxrng.checks import SnapshotError
+    from pytest_nnxrng.snapshot import Snapshot
 
 _HOMES = {
     "FixedSeedWarning": "cautions",
     "KeyReuseWarning": "cautions",
     "Snapshot": "snapshot",
-    "SnapshotError": "snapshot",
+    "SnapshotError": "checks",
     "SnapshotWarning": "cautions",
     "ZeroKernelWarning": "cautions",
 }

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pytest_nnxrng.compare import WEIGHTS, Comparison, Difference, Tolerance
+from pytest_nnxrng.compare import Comparison, Difference
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
+from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.sketch import difference, sketch
 
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}

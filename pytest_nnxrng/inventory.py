@@ -95,14 +95,14 @@ class Survey:
 
 def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
-    used = {rootdir / check.golden for check in outcomes.all()}
+    used = {_twins(rootdir / check.golden) for check in outcomes.all()}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
         passed.setdefault(where, set()).add((cls, function, parameters))
     found: dict[Use, list[Path]] = {kind: [] for kind in Use}
     silent: list[Path] = []
     for folder in golden_folders:
-        left = [path for path in manifests(folder) if path not in used]
+        left = [path for path in manifests(folder) if _twins(path) not in used]
         if not left:
             continue
         existing = [file for file in test_files(folder) if file.is_file()]
@@ -137,6 +137,11 @@ def _file(
     whole, functions = collected
     frozen = {key: frozenset(parameters) for key, parameters in functions.items()}
     return File(bool(existing), Collected(whole, frozen), source)
+
+
+def _twins(path: Path) -> Path:
+    """One path for a shared golden and those of single platforms, of which a run sees one."""
+    return path.with_name(path.name.removesuffix(".json").partition("@")[0])
 
 
 def _relative(path: Path, rootdir: Path) -> str:

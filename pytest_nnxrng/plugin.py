@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
-    from pytest_nnxrng.snapshot import Snapshot, TestChecks
+    from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.snapshot import Snapshot
 
 SETTINGS = pytest.StashKey[Settings]()
 OUTCOMES = pytest.StashKey[Outcomes]()
@@ -249,7 +250,8 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     model, state, array or pytree. nnx_snapshot(tol=..., only=..., ...) gives the same with
     options. Goldens are written by pytest --nnx-update-snapshots.
     """
-    from pytest_nnxrng.snapshot import Snapshot, TestChecks
+    from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.snapshot import Snapshot
 
     checks = TestChecks(
         identity(request.node),

@@ -5,125 +5,31 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
-from flax import nnx
 
-from pytest_nnxrng import derivation, environment, golden, naming, policy, settings, store
-from pytest_nnxrng.cautions import (
-    FixedSeedWarning,
-    KeyReuseWarning,
-    SnapshotWarning,
-    ZeroKernelWarning,
-    reused_keys,
-    zero_kernels,
-)
-from pytest_nnxrng.compare import OUTPUTS, STRICT, WEIGHTS, Comparison, Tolerance, compare
+from pytest_nnxrng import derivation, environment, naming, policy, settings, store
+from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
+from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
+from pytest_nnxrng.compare import Comparison, compare
 from pytest_nnxrng.diagnose import Cause, same_fingerprints
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import Leaf, constant, statistics
-from pytest_nnxrng.leaves import Flat, UnsupportedValue, flatten, is_node
-from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.leaves import Flat, UnsupportedValue
+from pytest_nnxrng.lookup import Found, left_alone, load
+from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.sketch import digest, sketch
+from pytest_nnxrng.sketch import sketch
 
 T = TypeVar("T")
-_PACKAGE = str(Path(__file__).parent)
-
-
-class SnapshotError(Exception):
-    """The assertions were used in a way that can check nothing; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``nnx_snapshot(...)`` was given."""
-
-    name: str | None = None
-    tol: float | Mapping[str, float] | None = None
-    atol: float = 0.0
-    exact: bool = False
-    only: Any = None
-    abstract: bool = False
-    sharding: bool = False
-    per_platform: bool = False
-
-
-@dataclass
-class Result:
-    """One check of a test: what was found, what is to become of the golden.
-
-    ``where`` is the line of the test that called it. ``problem`` says why there is no
-    comparison. ``changes`` lists what in the environment is not as it was recorded.
-    """
-
-    name: str
-    kind: str
-    where: str
-    path: Path
-    status: Status
-    decision: Decision
-    comparison: Comparison | None = None
-    problem: str = ""
-    changes: tuple[tuple[str, Any, Any], ...] = ()
-    note: str = ""
-    causes: tuple[Cause, ...] = ()
-    whole_model: bool = False
-    fingerprints: bool = True
-    staged: store.Staged | None = None
-    written: bool = False
-
-
-@dataclass
-class TestChecks:
-    """The checks of one test, and whether it may still make any: ``closed`` says why not."""
-
-    identity: Identity
-    test_file: Path
-    settings: Settings
-    platform_device: Callable[[], jax.Device]
-    rootdir: Path = field(default_factory=Path)
-    given: Callable[[], dict[str, Any]] = dict
-    results: list[Result] = field(default_factory=list)
-    closed: str = ""
-    subtest_failed: bool = False
-    zero_kernels: list[str] = field(default_factory=list)
-
-    __test__ = False  # not a test class, whatever its name begins with
-
-    @property
-    def failing(self) -> list[Result]:
-        return [result for result in self.results if result.decision.fails]
-
-    def settle(self, outcome: Outcome) -> list[tuple[Result, OSError]]:
-        """Write what is to be written now that the test's outcome is final.
-
-        Returns the results that could not be written, each with the error.
-        """
-        failures = []
-        for result in self.results:
-            staged, result.staged = result.staged, None
-            if staged is None:
-                continue
-            if outcome is not Outcome.PASSED or self.failing:
-                staged.discard()
-                continue
-            try:
-                staged.commit()
-                result.written = True
-            except OSError as error:
-                failures.append((result, error))
-        return failures
 
 
 class Snapshot:
@@ -132,9 +38,9 @@ class Snapshot:
     All checks of a test are made; a mismatch fails the test at the end of its body.
     """
 
-    def __init__(self, checks: TestChecks, options: Options = Options()) -> None:
+    def __init__(self, checks: TestChecks, options: Options | None = None) -> None:
         self._checks = checks
-        self._options = options
+        self._options = options or Options()
 
     def __call__(
         self,
@@ -226,28 +132,37 @@ def _run_init(
     checks: TestChecks, options: Options, build: Callable[..., T], args: Any, kwargs: Any
 ) -> T:
     __tracebackhide__ = True
-    before = Build(build, *derivation.copy_arguments(args, kwargs), options.only)
-    repeats = True
+    before = _before(build, args, kwargs, options)
+    same = True
     if options.abstract:
-        if isinstance(before.trace, derivation.Untraceable):
+        trace = before.trace if before is not None else "its arguments cannot be copied"
+        if not isinstance(trace, derivation.Trace):
             raise SnapshotError(
                 f"abstract=True needs a build that JAX can trace, and {_callable_name(build)} is "
-                f"not one ({before.trace}). Check it without abstract=True"
+                f"not one ({trace}). Check it without abstract=True"
             )
-        model: Any = before.trace.model
-        derivation.advance(args, kwargs, before.trace)
+        model: Any = trace.model
+        derivation.advance(args, kwargs, trace)
     else:
         model = build(*args, **kwargs)
-        if checks.settings.mode.update:
+        if before is not None and checks.settings.mode.update:
             _ = before.trace  # to be recorded, and looked at for warnings
-            repeats = _same(model, before.again())
-    if not _holds_nnx(model):
+            same = repeats(model, before)
+    if not holds_nnx(model):
         raise SnapshotError(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
             "or other NNX object; for arrays use nnx_snapshot.check(value)"
         )
-    _run_check(checks, options, model, kind="init", build=before, repeats=repeats)
+    _run_check(checks, options, model, kind="init", build=before, repeats=same)
     return cast(T, model)
+
+
+def _before(build: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Build | None:
+    """The constructor with its arguments as they are now; None if NNX cannot copy these."""
+    try:
+        return Build(build, *derivation.copy_arguments(args, kwargs), options.only)
+    except Exception:  # what NNX raises for a node that it cannot split and merge
+        return None
 
 
 def _run_check(
@@ -263,13 +178,13 @@ def _run_check(
     __tracebackhide__ = True
     _guard(checks)
     name = _name(checks, options)
-    obtained = _capture(value, options)
+    obtained = capture(value, options)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
-    _warn(checks, obtained, value, kind, build)
+    warn(checks, obtained, value, kind, build)
     device = checks.platform_device()
-    found = _load(checks, options, name, device.platform)
-    nnx_value = _holds_nnx(value)
+    found = load(checks, options, name, device.platform)
+    nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value
     result = _judge(
         checks, options, obtained, found, name, kind, build, repeats, whole, nnx_value, device
@@ -304,89 +219,11 @@ def _name(checks: TestChecks, options: Options) -> str:
     return name
 
 
-def _capture(value: Any, options: Options) -> Flat:
-    __tracebackhide__ = True
-    flat = flatten(value, options.only)
-    if not flat.leaves:
-        filtered = " that nnx_snapshot(only=...) lets through" if options.only is not None else ""
-        raise SnapshotError(
-            f"there is nothing to check: {type(value).__name__} holds no arrays or numbers"
-            f"{filtered}"
-        )
-    if not options.abstract:
-        bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
-        if bare is not None:
-            raise SnapshotError(
-                f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
-                "check it with nnx_snapshot(abstract=True)"
-            )
-    leaves = tuple(flat.leaves) if options.abstract else _digested(flat.leaves)
-    if options.abstract:
-        leaves = tuple(replace(leaf, read=None) for leaf in leaves)
-    if not options.sharding:
-        leaves = tuple(replace(leaf, sharding=None) for leaf in leaves)
-    return Flat(leaves, flat.aliases)
-
-
-def _digested(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    """Every leaf with its digest; big ones side by side, since hashing releases the GIL."""
-
-    def one(leaf: Leaf) -> Leaf:
-        assert leaf.read is not None
-        return replace(leaf, digest=digest(leaf.read()))
-
-    if sum(leaf.size for leaf in leaves) < 1 << 20:
-        return tuple(map(one, leaves))
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return tuple(pool.map(one, leaves))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The golden that a check is held against, and where it would be written."""
-
-    path: Path
-    target: Path
-    golden: Golden | None = None
-    error: GoldenError | None = None
-
-
-def _load(checks: TestChecks, options: Options, name: str, platform: str) -> _Found:
-    directory = naming.folder(checks.test_file, checks.settings.folder)
-    shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
-    if options.per_platform or own.exists():
-        return _read(own, own, checks.identity, name)
-    found = _read(shared, shared, checks.identity, name)
-    made_on = found.golden.environment.get("platform") if found.golden else platform
-    return found if made_on == platform else replace(found, target=own)
-
-
-def _read(path: Path, target: Path, identity: Identity, check: str) -> _Found:
-    try:
-        read = golden.read(path)
-    except FileNotFoundError:
-        return _Found(path, target)
-    except GoldenError as error:
-        return _Found(path, target, error=error)
-    owner = read.owner
-    owned = (owner.cls, owner.function, owner.parameters, owner.check)
-    if owned != (identity.cls, identity.function, identity.parameters, check):
-        taken = GoldenError(
-            path,
-            f"belongs to the check {owner.check!r} of {owner.function}"
-            + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
-            "Rename one of the two tests, or restore the file from version control",
-            replaceable=False,
-        )
-        return _Found(path, target, error=taken)
-    return _Found(path, target, golden=read)
-
-
 def _judge(
     checks: TestChecks,
     options: Options,
     obtained: Flat,
-    found: _Found,
+    found: Found,
     name: str,
     kind: str,
     build: Build | None,
@@ -467,7 +304,7 @@ def _judge(
         causes=causes,
         whole_model=whole_model,
         fingerprints=same_fingerprints(name for name, _, _ in changes),
-        note=_note(found, device.platform) if decision.writes else "",
+        note=left_alone(found, device.platform) if decision.writes else "",
     )
 
 
@@ -521,34 +358,6 @@ def _to_store(leaf: Leaf, limit: int) -> Leaf:
     return made if made.stored else replace(made, sketch=sketch(array)[1])
 
 
-def _warn(checks: TestChecks, obtained: Flat, value: Any, kind: str, build: Build | None) -> None:
-    found: list[tuple[str, type[SnapshotWarning]]] = []
-    if kind == "init":
-        found += [(text, KeyReuseWarning) for text in reused_keys(obtained.leaves)]
-    traced = build is not None and "trace" in vars(build)
-    if build is not None and traced and isinstance(build.trace, derivation.Trace):
-        fixed = [path for path, d in build.trace.leaves.items() if d.raw_key and not d.draws]
-        if fixed:
-            text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
-            found.append((text, FixedSeedWarning))
-    if _holds_nnx(value):
-        checks.zero_kernels = zero_kernels(obtained.leaves)
-    elif checks.zero_kernels:
-        text = f"{', '.join(checks.zero_kernels[:4])}: all zeros, so this output does not show "
-        found.append((text + "what they lead to", ZeroKernelWarning))
-        checks.zero_kernels = []
-    for text, category in found:
-        warnings.warn(text, category, stacklevel=_depth())
-
-
-def _depth() -> int:
-    """How many frames up the test's own line stands, as ``warnings.warn`` counts from ``_warn``."""
-    depth, frame = 0, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame, depth = frame.f_back, depth + 1
-    return depth + 1
-
-
 # -- details ---------------------------------------------------------------------------
 
 
@@ -573,28 +382,6 @@ def _changes(golden: Golden, device: jax.Device) -> tuple[tuple[str, Any, Any], 
     )
 
 
-def _note(found: _Found, platform: str) -> str:
-    if found.target == found.path or found.golden is None:
-        return ""
-    made_on = found.golden.environment.get("platform")
-    return f"{found.path.name} was made on {made_on} and is left as it is; {platform} gets its own"
-
-
-def _same(first: Any, second: Any) -> bool:
-    a, b = flatten(first), flatten(second)
-    return (
-        a.aliases == b.aliases
-        and compare(_digested(a.leaves), _digested(b.leaves), Tolerance({}, exact=True)).matches
-    )
-
-
-def _holds_nnx(value: Any) -> bool:
-    def known(x: Any) -> bool:
-        return isinstance(x, nnx.Variable | nnx.State) or is_node(x)
-
-    return any(map(known, jax.tree_util.tree_leaves(value, is_leaf=known)))
-
-
 def _callable_name(build: Any) -> str:
     return getattr(build, "__qualname__", None) or type(build).__name__
 
@@ -602,7 +389,7 @@ def _callable_name(build: Any) -> str:
 def _where() -> str:
     """The line that called the check: the nearest frame outside this package."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     text = linecache.getline(file, line).strip()

@@ -36,14 +36,14 @@ CORE = {
     "sketch": "",
     "evidence": "",
     "folding": "",
-    "selection": "",
     "cautions": "leaf",
     "values": "leaf sketch",
     "golden": "inventory leaf sketch values",
-    "compare": "leaf sketch",
-    "diagnose": "compare leaf policy sketch",
+    "numbers": "leaf sketch",
+    "compare": "leaf numbers sketch",
+    "diagnose": "compare leaf numbers policy sketch",
     "store": "golden inventory values",
-    "report.text": "compare diagnose leaf",
+    "report.text": "compare diagnose leaf numbers",
 }
 # the only modules that import jax or flax
 JAX = {
@@ -56,13 +56,15 @@ JAX = {
     "fingerprint": "expression folding",
     "leaves": "golden leaf",
     "derivation": "expression fingerprint leaves source",
-    "spots": "derivation fingerprint folding selection",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
-    "explain": "compare derivation diagnose environment golden leaf leaves recall sketch",
+    "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
+    "checks": "compare diagnose naming policy settings store",
+    "lookup": "checks golden naming",
+    "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
     "snapshot": (
-        "cautions compare derivation diagnose environment explain golden inventory leaf leaves "
-        "naming policy report.machine settings sketch store"
+        "capture checks compare derivation diagnose environment explain golden inventory leaf "
+        "leaves lookup naming numbers policy report.machine settings sketch store"
     ),
 }
 TOP = {
@@ -74,8 +76,8 @@ MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes the plugin, and the package before it, at every start: they import late.
 LATER = {
-    "plugin": "devices report.summary report.text rngs snapshot",
-    "": "cautions snapshot",
+    "plugin": "checks devices report.summary report.text rngs snapshot",
+    "": "cautions checks snapshot",
     "report.machine": "compare leaf",
 }
 LATER_OTHERS = {"plugin": {"jax", "flax"}}
@@ -214,7 +216,7 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard | {"report"}, module
 
 
-TO_SPLIT = {"compare", "derivation", "diagnose", "fingerprint", "plugin", "sketch", "snapshot"}
+TO_SPLIT = {"derivation", "diagnose", "fingerprint", "plugin", "sketch"}
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def lines(
         found += _listed(
             "Unused: their tests passed and did not ask for them (never pruned):", unused
         )
+        found.append(f"To remove the first: git rm '{unused[0].removesuffix('json')}*'")
     if gone:
         found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
     if deleted:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pytest_nnxrng.compare import Comparison, Difference, Numbers
+from pytest_nnxrng.compare import Comparison, Difference
 from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.numbers import Numbers
 
 WIDTH = 80
 _DETAILED = 12  # differing leaves that get all their lines; the others get one each

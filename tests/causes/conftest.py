@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import pytest
 
+from pytest_nnxrng.checks import TestChecks
 from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Mode, Outcome
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.snapshot import Snapshot, TestChecks
+from pytest_nnxrng.snapshot import Snapshot
 
 Checks = Callable[[Snapshot], Any]
 

@@ -7,8 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.compare import OUTPUTS, Tolerance, compare
+from pytest_nnxrng.compare import compare
 from pytest_nnxrng.leaf import Leaf, dtype_of
+from pytest_nnxrng.numbers import OUTPUTS, Tolerance
 from pytest_nnxrng.sketch import digest
 
 fast = settings(deadline=None, max_examples=200)

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import jax
 import pytest
@@ -205,7 +206,7 @@ class Project:
 
     def run(self, *args: str | Path) -> Run:
         """Run pytest in this process, where JAX is imported already."""
-        with _as_it_was(self.path, self.imports.modules):
+        with _as_it_was(self.path):
             return Run(self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports]))
 
     def update(self, *args: str | Path) -> Run:
@@ -227,27 +228,32 @@ class Project:
 
 
 class _Imports:
-    """Sees, as a plugin, which modules a run has imported that are not the project's own."""
+    """Keeps, as a plugin, the modules that a run imports and that are not the project's own.
+
+    pytester drops them after a run and again after the test; but neither JAX's modules nor
+    time are there to be spent twice.
+    """
+
+    kept: ClassVar[dict[str, ModuleType]] = {}
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.modules: dict[str, ModuleType] = {}
+        self.before = set(sys.modules)  # if the run ends before it is configured
+
+    def pytest_configure(self) -> None:
+        sys.modules.update({n: m for n, m in self.kept.items() if n not in sys.modules})
         self.before = set(sys.modules)
 
     def pytest_unconfigure(self) -> None:
         for name in sys.modules.keys() - self.before:
             file = getattr(sys.modules[name], "__file__", None)
             if file and not file.startswith(str(self.path)):
-                self.modules[name] = sys.modules[name]
+                self.kept[name] = sys.modules[name]
 
 
 @contextmanager
-def _as_it_was(path: Path, imports: Mapping[str, ModuleType]) -> Generator[None]:
-    """Undo what an in-process run leaves behind: JAX's settings, modules of the same name.
-
-    What it has imported from elsewhere stays: pytester would drop it, and neither JAX's
-    modules nor time are there to be spent twice.
-    """
+def _as_it_was(path: Path) -> Generator[None]:
+    """Undo what an in-process run leaves behind: JAX's settings, modules of the same name."""
     before = dict(jax.config.values)
     device = jax.config.jax_default_device
     hidden = {n: sys.modules.pop(n) for n in _stems(path.rglob("*.py")) if n in sys.modules}
@@ -259,7 +265,7 @@ def _as_it_was(path: Path, imports: Mapping[str, ModuleType]) -> Generator[None]
             yield
     finally:
         os.chdir(where)
-        sys.modules.update({**imports, **sys.modules, **hidden})
+        sys.modules.update(hidden)
         for name, value in before.items():
             if jax.config.values.get(name) is not value and jax.config.values[name] != value:
                 jax.config.update(name, value)

@@ -72,12 +72,12 @@ def test_stopping_at_the_first_failure_loses_nothing(project: Project):
 
 
 def test_every_test_in_every_worker_writes_the_same(project: Project):
-    alone = both(project).update().came_to(**OUTCOMES)
+    both(project).update().came_to(**OUTCOMES)
     goldens = project.goldens()
     for name in goldens:
         (project.path / name).unlink()
     run = project.run("--dist", "each", "--tx", "2*popen", "--nnx-update-snapshots")
     assert run.outcomes == {kind: 2 * n for kind, n in OUTCOMES.items()}
     assert project.goldens() == goldens
-    assert "written" in run.figures
-    assert alone.figures
+    # Who writes and who finds it written is a race; the goldens are the same either way.
+    assert "changed" not in run.figures

@@ -6,16 +6,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.compare import (
-    OUTPUTS,
-    STRICT,
-    WEIGHTS,
-    Comparison,
-    Difference,
-    Tolerance,
-    compare,
-)
+from pytest_nnxrng.compare import Comparison, Difference, compare
 from pytest_nnxrng.leaf import Leaf, dtype_of
+from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.sketch import digest
 
 EXACT = Tolerance({}, exact=True)

@@ -1,5 +1,6 @@
 """The goldens on disk: whose they are, which of them no check asked for, deleting one."""
 
+import json
 import os
 
 import numpy as np
@@ -327,3 +328,21 @@ def test_owners_of_thousands_of_goldens_are_read_fast(tmp_path):
     path = tmp_path / "g.json"
     path.write_bytes(big)
     np.testing.assert_equal(read_owner(path), OWNER)
+
+
+def test_a_platform_s_golden_is_not_unused_where_its_twin_was_used(tmp_path):
+    folder = tmp_path / "__nnx_snapshots__" / "test_a"
+    folder.mkdir(parents=True)
+    (tmp_path / "test_a.py").write_text("def test_x(): ...\n")
+    for name in ("test_x.1.json", "test_x.1@gpu.json", "test_x.2@gpu.json"):
+        check = name.split(".")[1].partition("@")[0]
+        owner = {"class": "", "function": "test_x", "parameters": None, "check": check}
+        text = '{"owner": ' + json.dumps({**owner, "kind": "value"}) + "}"
+        (folder / name).write_text(text)
+    outcomes = Outcomes()
+    outcomes.collect([("test_a.py", True, "", "test_x", None)])
+    used = Check("t", "__nnx_snapshots__/test_a/test_x.1.json", "matched", failed=False)
+    row = {"test": ["test_a.py", "", "test_x", None], "passed": True, "checks": [used.to_json()]}
+    outcomes.add("t", row)
+    found = survey(outcomes, tmp_path, [folder])
+    assert [path.name for path in found.unused] == ["test_x.2@gpu.json"]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pytest_nnxrng.compare import Comparison, Difference, Numbers, Tolerance, compare
+from pytest_nnxrng.compare import Comparison, Difference, compare
 from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.numbers import Numbers, Tolerance
 from pytest_nnxrng.outcomes import Finding, Totals
 from pytest_nnxrng.report.summary import lines
 from pytest_nnxrng.report.text import WIDTH, Failure, failure, headline, style

@@ -1,0 +1,102 @@
+"""The state of a test's checks: what was asked, what was found, what is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from pytest_nnxrng import store
+from pytest_nnxrng.compare import Comparison
+from pytest_nnxrng.diagnose import Cause
+from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.policy import Decision, Outcome, Status
+from pytest_nnxrng.settings import Settings
+
+
+class SnapshotError(Exception):
+    """The assertions were used in a way that can check nothing; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``nnx_snapshot(...)`` was given."""
+
+    name: str | None = None
+    tol: float | Mapping[str, float] | None = None
+    atol: float = 0.0
+    exact: bool = False
+    only: Any = None
+    abstract: bool = False
+    sharding: bool = False
+    per_platform: bool = False
+
+
+@dataclass
+class Result:
+    """One check of a test: what was found, what is to become of the golden.
+
+    ``where`` is the line of the test that called it. ``problem`` says why there is no
+    comparison. ``changes`` lists what in the environment is not as it was recorded.
+    """
+
+    name: str
+    kind: str
+    where: str
+    path: Path
+    status: Status
+    decision: Decision
+    comparison: Comparison | None = None
+    problem: str = ""
+    changes: tuple[tuple[str, Any, Any], ...] = ()
+    note: str = ""
+    causes: tuple[Cause, ...] = ()
+    whole_model: bool = False
+    fingerprints: bool = True
+    staged: store.Staged | None = None
+    written: bool = False
+
+
+@dataclass
+class TestChecks:
+    """The checks of one test, and whether it may still make any: ``closed`` says why not."""
+
+    identity: Identity
+    test_file: Path
+    settings: Settings
+    platform_device: Callable[[], jax.Device]
+    rootdir: Path = field(default_factory=Path)
+    given: Callable[[], dict[str, Any]] = dict
+    results: list[Result] = field(default_factory=list)
+    closed: str = ""
+    subtest_failed: bool = False
+    zero_kernels: list[str] = field(default_factory=list)
+
+    __test__ = False  # not a test class, whatever its name begins with
+
+    @property
+    def failing(self) -> list[Result]:
+        return [result for result in self.results if result.decision.fails]
+
+    def settle(self, outcome: Outcome) -> list[tuple[Result, OSError]]:
+        """Write what is to be written now that the test's outcome is final.
+
+        Returns the results that could not be written, each with the error.
+        """
+        failures = []
+        for result in self.results:
+            staged, result.staged = result.staged, None
+            if staged is None:
+                continue
+            if outcome is not Outcome.PASSED or self.failing:
+                staged.discard()
+                continue
+            try:
+                staged.commit()
+                result.written = True
+            except OSError as error:
+                failures.append((result, error))
+        return failures

@@ -1,0 +1,59 @@
+"""Which golden a check is held against, and where a new one would stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_nnxrng import golden, naming
+from pytest_nnxrng.checks import Options, TestChecks
+from pytest_nnxrng.golden import Golden, GoldenError
+from pytest_nnxrng.naming import Identity
+
+
+@dataclass(frozen=True)
+class Found:
+    """The golden that a check is held against, and where it would be written."""
+
+    path: Path
+    target: Path
+    golden: Golden | None = None
+    error: GoldenError | None = None
+
+
+def load(checks: TestChecks, options: Options, name: str, platform: str) -> Found:
+    directory = naming.folder(checks.test_file, checks.settings.folder)
+    shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
+    if options.per_platform or own.exists():
+        return _read(own, own, checks.identity, name)
+    found = _read(shared, shared, checks.identity, name)
+    made_on = found.golden.environment.get("platform") if found.golden else platform
+    return found if made_on == platform else replace(found, target=own)
+
+
+def _read(path: Path, target: Path, identity: Identity, check: str) -> Found:
+    try:
+        read = golden.read(path)
+    except FileNotFoundError:
+        return Found(path, target)
+    except GoldenError as error:
+        return Found(path, target, error=error)
+    owner = read.owner
+    owned = (owner.cls, owner.function, owner.parameters, owner.check)
+    if owned != (identity.cls, identity.function, identity.parameters, check):
+        taken = GoldenError(
+            path,
+            f"belongs to the check {owner.check!r} of {owner.function}"
+            + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
+            "Rename one of the two tests, or restore the file from version control",
+            replaceable=False,
+        )
+        return Found(path, target, error=taken)
+    return Found(path, target, golden=read)
+
+
+def left_alone(found: Found, platform: str) -> str:
+    if found.target == found.path or found.golden is None:
+        return ""
+    made_on = found.golden.environment.get("platform")
+    return f"{found.path.name} was made on {made_on} and is left as it is; {platform} gets its own"
