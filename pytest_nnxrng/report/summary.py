@@ -56,10 +56,7 @@ def lines(
     if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
     if unused:
-        found += _listed(
-            "Unused: their tests passed and did not ask for them (never pruned):", unused
-        )
-        found.append(f"To remove the first: git rm '{unused[0].removesuffix('json')}*'")
+        found += _listed("Unused: their tests passed without them (remove with git rm):", unused)
     if gone:
         found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
     if deleted:

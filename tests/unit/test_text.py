@@ -418,7 +418,7 @@ def test_the_summary_of_a_run_that_has_everything():
         "draws: two more keys (2 goldens, 3 leaves) shape: w (1 golden, 1 leaf) a note",
         "To write or accept them: pytest --nnx-update-snapshots",
         "To accept only what moved by certain causes: --nnx-update-only=draws,shape",
-        "Unused: their tests passed and did not ask for them (never pruned): u.json",
+        "Unused: their tests passed without them (remove with git rm): u.json",
         "Unused: their tests are gone (pytest --nnx-prune-snapshots): g.json",
         "Deleted, their tests being gone: d.json",
     ):
