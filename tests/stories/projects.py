@@ -89,6 +89,11 @@ class Run:
         return self.summary[0] if self.summary else ""
 
     @property
+    def failed_tests(self) -> set[str]:
+        """The same without the messages, which older versions of pytest drop under xdist."""
+        return {line.partition(" - ")[0] for line in self.failures}
+
+    @property
     def failures(self) -> set[str]:
         """The lines of pytest's short summary."""
         return {line for line in self.lines if line.startswith(("FAILED ", "ERROR "))}

@@ -6,6 +6,8 @@ from projects import Project
 
 STREAMS = """
 import jax
+import re
+
 import pytest
 from flax import nnx
 
@@ -259,9 +261,9 @@ def test_pytest_shows_fixtures_options_and_markers_with_their_words(project: Pro
     group = section.partition("\n\n")[0]
     for option in ("update-snapshots", "refresh-snapshots", "prune-snapshots", "device", "seed"):
         assert f"--nnx-{option}" in group
-    assert helped.text.count("--nnx-") == group.count("--nnx-") + helped.text.partition(
-        "[pytest] configuration options"
-    )[2].count("--nnx-"), "the options stand together"
+    keys = re.split(r"\[pytest\] (?:configuration |ini-)options", helped.text)[1]
+    together = group.count("--nnx-") + keys.count("--nnx-")
+    assert helped.text.count("--nnx-") == together, "the options stand together"
     for key in ("nnx_seed", "nnx_snapshot_dir", "nnx_snapshot_store_limit", "nnx_weights_tol"):
         helped.says(key)
 

@@ -258,5 +258,5 @@ def test_the_same_life_under_workers(project: Project):
     run = project.run_workers().came_to(failed=2)
     run.says("layer2.bias", "pytest --nnx-update-snapshots tests/test_other.py::test_mlp")
     assert run.summary == alone.summary
-    assert run.failures == alone.failures
+    assert run.failed_tests == alone.failed_tests
     assert project.goldens() == goldens

@@ -57,7 +57,7 @@ def test_figures_failures_and_goldens_are_those_of_a_single_process(project: Pro
     run = project.run_workers("--dist", "worksteal")
     assert run.outcomes == alone.outcomes
     assert set(run.summary) == set(alone.summary)
-    assert run.failures == alone.failures
+    assert run.failed_tests == alone.failed_tests
     assert project.goldens() == goldens
 
 
