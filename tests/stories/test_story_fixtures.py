@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from projects import Project
 
 STREAMS = """
 import jax
-import re
-
 import pytest
 from flax import nnx
 
