@@ -6,6 +6,7 @@ from projects import Project
 
 EVERY = """
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -23,6 +24,7 @@ NARROW = [
 ]
 WIDE = "int64 uint64 float64 complex128".split()
 IMPLS = ["threefry2x32", "rbg", "unsafe_rbg"]
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 @pytest.mark.parametrize("dtype", NARROW)
 def test_jax(nnx_snapshot, dtype):
@@ -33,7 +35,7 @@ def test_jax(nnx_snapshot, dtype):
 
 @pytest.mark.parametrize("dtype", WIDE)
 def test_wide(nnx_snapshot, dtype):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         values = jnp.asarray([0, 1, 2, 3], dtype)
         assert values.dtype.name == dtype
         nnx_snapshot.check({"vector": values, "one": values[1]})
