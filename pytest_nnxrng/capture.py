@@ -24,6 +24,7 @@ from pytest_nnxrng.cautions import (
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
 from pytest_nnxrng.compare import compare
 from pytest_nnxrng.explain import Build
+from pytest_nnxrng.golden import Golden
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten, is_node
 from pytest_nnxrng.numbers import Tolerance
@@ -89,13 +90,21 @@ def repeats(model: Any, build: Build) -> bool:
     )
 
 
-def warn(checks: TestChecks, obtained: Flat, value: Any, kind: str, build: Build | None) -> None:
+def warn(
+    checks: TestChecks, obtained: Flat, value: Any, build: Build | None, golden: Golden | None
+) -> None:
+    """Warn of what matches and is still no good; ``golden``, or a trace, knows what is drawn."""
     found: list[tuple[str, type[SnapshotWarning]]] = []
-    if kind == "init":
-        found += [(text, KeyReuseWarning) for text in reused_keys(obtained.leaves)]
-    traced = build is not None and "trace" in vars(build)
-    if build is not None and traced and isinstance(build.trace, derivation.Trace):
-        fixed = [path for path, d in build.trace.leaves.items() if d.raw_key and not d.draws]
+    trace = vars(build).get("trace") if build is not None else None  # if it has been made
+    if build is not None:
+        # A table of positions or an identity matrix may well stand in a model twice.
+        drawn = {leaf.path for leaf in golden.leaves if leaf.draws} if golden is not None else set()
+        if isinstance(trace, derivation.Trace):
+            drawn = {path for path, d in trace.leaves.items() if d.draws}
+        leaves = [leaf for leaf in obtained.leaves if leaf.path in drawn]
+        found += [(text, KeyReuseWarning) for text in reused_keys(leaves)]
+    if isinstance(trace, derivation.Trace):
+        fixed = [path for path, d in trace.leaves.items() if d.raw_key and not d.draws]
         if fixed:
             text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
             found.append((text, FixedSeedWarning))

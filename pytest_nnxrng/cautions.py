@@ -28,7 +28,7 @@ class ZeroKernelWarning(SnapshotWarning):
 
 
 def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:
-    """Leaves of equal random values, and stacked leaves whose slices are all equal."""
+    """Of leaves that were drawn: those of equal values, and those whose slices are all equal."""
     twins: dict[str, list[str]] = {}
     for leaf in leaves:
         if leaf.rng or leaf.read is None or not is_inexact(leaf.dtype) or leaf.size < _ENOUGH:

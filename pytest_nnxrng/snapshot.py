@@ -181,9 +181,9 @@ def _run_check(
     obtained = capture(value, options)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
-    warn(checks, obtained, value, kind, build)
     device = checks.platform_device()
     found = load(checks, options, name, device.platform)
+    warn(checks, obtained, value, build, found.golden)
     nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value
     result = _judge(

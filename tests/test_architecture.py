@@ -67,7 +67,7 @@ JAX = {
     "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
     "checks": "compare diagnose naming policy settings store",
     "lookup": "checks golden naming",
-    "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
+    "capture": "cautions checks compare derivation explain golden leaf leaves numbers sketch",
     "snapshot": (
         "capture checks compare derivation diagnose environment explain golden inventory leaf "
         "leaves lookup naming numbers policy report.machine settings sketch store"
