@@ -178,8 +178,21 @@ def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
             if isinstance(child, nnx.Variable) or is_node(child) or _holds_variables(child):
                 yield name, child
         return
-    for key_path, child in found:
-        yield _key(key_path[0]), child
+    children = [(_key(key_path[0]), child) for key_path, child in found]
+    yield from _filed_by_id(value, children) if isinstance(value, dict) else children
+
+
+def _filed_by_id(value: dict[Any, Any], children: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Objects that a dict files under their own id (Keras does): by their place in it.
+
+    An id, and so the order that pytrees give such keys, is another one in each process.
+    """
+    by_id = [key for key, child in value.items() if isinstance(key, int) and key == id(child)]
+    if not by_id:
+        return children
+    places = {key: place for place, key in enumerate(by_id)}
+    kept = [(key, child) for key, child in children if key not in places]
+    return kept + [(f"id {places[key]}", value[key]) for key in by_id]
 
 
 def _is_static(value: Any) -> bool:

@@ -461,6 +461,27 @@ def test_a_module_shared_between_the_parts_of_a_pytree():
     assert flatten([part, {"x": part}]).aliases == {"1.x": "0"}
 
 
+class Filed(nnx.Module):
+    """Files its layers under their ids, as the NNX models of Keras do."""
+
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(2, 2, rngs=rngs) for _ in range(4)])
+        # Filled from the back, so that the order of ids is not the order of the dictionary.
+        self.filed = nnx.data({id(layer): layer for layer in reversed(self.layers)})
+        self.alone = nnx.data({id(x): x for x in [nnx.Param(jnp.zeros(3))]})
+
+
+@pytest.mark.skipif(not hasattr(nnx, "List"), reason="this Flax has no nnx.List")
+def test_objects_filed_under_their_ids_are_named_by_their_place():
+    flat = flatten(Filed(nnx.Rngs(0)))
+    assert {a: b for a, b in flat.aliases.items() if a.startswith("filed")} == {}
+    assert [leaf.path for leaf in flat.leaves if leaf.path.startswith(("alone", "filed"))] == [
+        'alone["id 0"]',
+        *(f'filed["id {n}"].{name}' for n in range(4) for name in ("bias", "kernel")),
+    ]
+    assert flat.aliases == {f"layers.{n}": f'filed["id {3 - n}"]' for n in range(4)}
+
+
 def test_equal_arrays_are_no_aliases():
     array = jnp.zeros(2)
     assert names([array, array]) == ["0", "1"]
