@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.sketch import difference, sketch
 
+_Alias: TypeAlias = tuple[str | None, str | None]
+_CAME_AND_WENT = ("removed", "added")
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
 _REWRITES = (
@@ -121,28 +123,47 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
         for change, paths in groups.items():
             text = f"{change}: {_leaves(paths)}"
             causes.append(Cause(word, tuple(paths), text, "", change))
+    gone, came = ({d.path: d.alias for d in differences if k in d.kinds} for k in _CAME_AND_WENT)
+    names = _renamed_aliases(gone, came)
     for d in differences:
-        if "aliasing" in d.kinds:
+        if "aliasing" in d.kinds and d.path not in {**gone, **came}:
             old, new = d.alias
             text = f"{d.path} was tied to {old}" if old else f"{d.path} was not tied"
             text += f", now to {new}" if new else ", now it is not"
             causes.append(Cause("aliasing", (d.path,), text, "", text))
-    removed = [d.path for d in differences if "removed" in d.kinds]
-    added = [d.path for d in differences if "added" in d.kinds]
-    pairs = _renamed(evidence, removed, added)
-    if pairs:
-        shown = ", ".join(f"{old} -> {new}" for old, new in list(pairs.items())[:3])
-        more = ", ..." if len(pairs) > 3 else ""
-        text = f"{shown}{more}: same content under another path ({_leaves(list(pairs))})"
-        causes.append(Cause("renamed", tuple(pairs.values()), text, "content", f"{shown}{more}"))
-    for word, paths in (
-        ("added", [path for path in added if path not in pairs.values()]),
-        ("removed", [path for path in removed if path not in pairs]),
-    ):
+    pairs = _renamed(
+        evidence,
+        [path for path, alias in gone.items() if not any(alias)],
+        [path for path, alias in came.items() if not any(alias)],
+    )
+    every = pairs | names
+    if every:
+        shown = ", ".join(f"{old} -> {new}" for old, new in list(every.items())[:3])
+        more = ", ..." if len(every) > 3 else ""
+        text = f"{shown}{more}: same content under another path ({_leaves(list(every))})"
+        causes.append(Cause("renamed", tuple(every.values()), text, "content", f"{shown}{more}"))
+    for word, found, known in (("added", came, every.values()), ("removed", gone, every.keys())):
+        paths = [path for path in found if path not in known]
         if paths:
-            shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
-            causes.append(Cause(word, tuple(paths), f"{_leaves(paths)}: {shown}", "", shown))
+            named = [_tied(path, found[path]) for path in paths[:4]]
+            shown = ", ".join(named) + (", ..." if len(paths) > 4 else "")
+            text = f"{_leaves(paths)}: {shown}" if len(paths) > 1 else shown
+            causes.append(Cause(word, tuple(paths), text, "", shown))
     return causes, pairs
+
+
+def _tied(path: str, alias: _Alias) -> str:
+    return f"{path} (tied to {alias[0] or alias[1]})" if any(alias) else path
+
+
+def _renamed_aliases(gone: Mapping[str, _Alias], came: Mapping[str, _Alias]) -> dict[str, str]:
+    """Old name -> new name of what is tied to one and the same on both sides."""
+    return {
+        here[0]: there[0]
+        for target in sorted({old for old, _ in gone.values() if old})
+        if len(here := [path for path, (old, _) in gone.items() if old == target]) == 1
+        and len(there := [path for path, (_, new) in came.items() if new == target]) == 1
+    }
 
 
 def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from pytest_nnxrng import golden, naming
 from pytest_nnxrng.checks import Options, TestChecks
 from pytest_nnxrng.golden import Golden, GoldenError
+from pytest_nnxrng.leaves import Flat
 from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.ties import aligned
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,14 @@ class Found:
     target: Path
     golden: Golden | None = None
     error: GoldenError | None = None
+
+    def named_as(self, flat: Flat) -> Found:
+        """The same, with what is tied in the golden called as ``flat`` calls it."""
+        if self.golden is None or not self.golden.aliases:
+            return self
+        paths = [leaf.path for leaf in flat.leaves]
+        leaves, aliases = aligned(self.golden.leaves, self.golden.aliases, paths, flat.aliases)
+        return replace(self, golden=replace(self.golden, leaves=leaves, aliases=aliases))
 
 
 def load(checks: TestChecks, options: Options, name: str, platform: str) -> Found:

@@ -182,7 +182,7 @@ def _run_check(
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
-    found = load(checks, options, name, device.platform)
+    found = load(checks, options, name, device.platform).named_as(obtained)
     warn(checks, obtained, value, build, found.golden)
     nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value

@@ -38,6 +38,7 @@ CORE = {
     "folding": "",
     "selection": "",
     "cautions": "leaf",
+    "ties": "leaf",
     "values": "leaf sketch",
     "golden": "inventory leaf sketch values",
     "numbers": "leaf sketch",
@@ -66,7 +67,7 @@ JAX = {
     "recall": "compare leaf recovery",
     "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
     "checks": "compare diagnose naming policy settings store",
-    "lookup": "checks golden naming",
+    "lookup": "checks golden leaves naming ties",
     "capture": "cautions checks compare derivation explain golden leaf leaves numbers sketch",
     "snapshot": (
         "capture checks compare derivation diagnose environment explain golden inventory leaf "

@@ -253,3 +253,43 @@ class TestFinishedModels:
 
         bench.write(self.check(BASE))
         assert words(bench.causes(self.check(BASE, edit=train))[0]) == {"unknown"}
+
+
+TIED = [
+    ("first last", "first", {"removed"}, "last (tied to first)"),
+    ("first last", "last", {"removed"}, "first (tied to last)"),
+    ("first", "first last", {"added"}, "last (tied to first)"),
+    ("first last", "first tail", {"renamed"}, "last -> tail"),
+    ("first last", "last zone", {"renamed"}, "first -> zone"),
+    ("first last mid", "last mid zone", {"renamed"}, "first -> zone"),
+    ("first last mid", "mid", {"removed"}, "2 leaves: first (tied to mid), last (tied to mid)"),
+    ("first last", "first mid zone", {"removed", "added"}, "last (tied to first)"),
+    ("first last", "first|last", {"aliasing"}, "last was tied to first, now it is not"),
+    ("first|last", "first last", {"aliasing"}, "last was not tied, now to first"),
+]
+
+
+@pytest.mark.parametrize("through", ["check", "check_init"])
+@pytest.mark.parametrize(("then", "now", "expected", "told"), TIED)
+def test_names_of_one_layer(
+    bench: Bench, through: str, then: str, now: str, expected: set[str], told: str
+) -> None:
+    class Named(nnx.Module):
+        """Layers, each under all of its names."""
+
+        def __init__(self, names: str, *, rngs: nnx.Rngs) -> None:
+            for tied in names.split("|"):
+                layer = nnx.Linear(4, 4, rngs=rngs)
+                for name in tied.split():
+                    setattr(self, name, layer)
+
+    def body(names: str) -> Any:
+        if through == "check":
+            return lambda snapshot: snapshot.check(Named(names, rngs=seeded()))
+        return lambda snapshot: snapshot.check_init(Named, names, rngs=seeded())
+
+    bench.write(body(then))
+    found = bench.causes(body(now))[0]
+    assert words(found) == expected, found
+    assert any(told in cause.text for cause in found), found
+    assert bench.causes(body(then))[0] == ()
