@@ -108,9 +108,9 @@ def warn(
         if fixed:
             text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
             found.append((text, FixedSeedWarning))
-    if holds_nnx(value):
+    if isinstance(value, nnx.Module):  # not a State, which may hold gradients
         checks.zero_kernels = zero_kernels(obtained.leaves)
-    elif checks.zero_kernels:
+    elif checks.zero_kernels and not holds_nnx(value):
         text = f"{', '.join(checks.zero_kernels[:4])}: all zeros, so this output does not show "
         found.append((text + "what they lead to", ZeroKernelWarning))
         checks.zero_kernels = []

@@ -49,6 +49,7 @@ class Gated(nnx.Module):
 TESTS = """
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 import models
 
 @pytest.mark.parametrize("name", ["Shared", "stack", "Tables", "Fixed", "Gated"])
@@ -56,6 +57,11 @@ def test_it(name, rngs, nnx_snapshot):
     model = nnx_snapshot.check_init(getattr(models, name), rngs)
     if name == "Gated":
         nnx_snapshot.check(model(jnp.ones(4)), "output")
+
+def test_gradients_of_zero_are_no_kernels(rngs, nnx_snapshot):
+    model = nnx.Linear(4, 4, rngs=rngs)
+    nnx_snapshot.check(nnx.grad(lambda model: 0.0 * model(jnp.ones(4)).sum())(model), "gradients")
+    nnx_snapshot.check(model(jnp.ones(4)), "output")
 """
 SHARED = "KeyReuseWarning: a and b have equal random values"
 STACK = "KeyReuseWarning: the 3 slices of kernel are equal"
@@ -68,10 +74,11 @@ def models(project: Project) -> Project:
 
 
 def test_what_is_warned_of_when_goldens_are_written_and_when_they_match(models: Project):
-    written = models.update().came_to(passed=5)
+    written = models.update().came_to(passed=6)
     written.says(SHARED, STACK, GATED, "FixedSeedWarning: frequencies")
-    matched = models.run_apart().came_to(passed=5).says(SHARED, STACK, GATED)
+    matched = models.run_apart().came_to(passed=6).says(SHARED, STACK, GATED)
     for run in (written, matched):
+        assert run.text.count("ZeroKernelWarning: ") == 1
         run.does_not_say("knots", "mean and scale", "scale and mean")
 
 
@@ -82,4 +89,4 @@ def test_warnings_are_filtered_and_escalated_as_any(models: Project):
         "FAILED tests/test_model.py::test_it[Shared]",
         "FAILED tests/test_model.py::test_it[stack]",
     }
-    models.run("-W", "ignore::pytest_nnxrng.SnapshotWarning").came_to(passed=5)
+    models.run("-W", "ignore::pytest_nnxrng.SnapshotWarning").came_to(passed=6)
