@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from pytest_nnxrng import store
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.settings import Settings

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pytest_nnxrng import derivation, environment
+from pytest_nnxrng import arguments, derivation, environment
+from pytest_nnxrng.causes import Cause, Drawing, Evidence
 from pytest_nnxrng.compare import Comparison, compare
-from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
+from pytest_nnxrng.diagnose import diagnose
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
@@ -42,19 +43,19 @@ class Build:
 
     def again(self) -> Any:
         """What a second call gives, on a copy of the arguments."""
-        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
         return self.build(*args, **kwargs)
 
     def rekeyed(self, streams: Streams) -> Build:
         """The same with these base keys in its streams, under the running PRNG implementation."""
-        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
         keys = {
             name: jax.random.wrap_key_data(
                 jnp.asarray(stream["key"], jnp.uint32), impl=stream["impl"]
             )
             for name, stream in streams.items()
         }
-        derivation.rekey(args, kwargs, keys)
+        arguments.rekey(args, kwargs, keys)
         return replace(self, args=args, kwargs=kwargs)
 
 

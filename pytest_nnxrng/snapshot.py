@@ -12,11 +12,11 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, naming, policy, settings, store
+from pytest_nnxrng import arguments, derivation, environment, naming, policy, settings, store
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
+from pytest_nnxrng.causes import Cause, same_fingerprints
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
-from pytest_nnxrng.diagnose import Cause, same_fingerprints
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
@@ -116,7 +116,7 @@ class Snapshot:
         """
         __tracebackhide__ = True
         _guard(self._checks)
-        if not derivation.find_rngs(args, kwargs):
+        if not arguments.find_rngs(args, kwargs):
             raise SnapshotError(
                 "check_init found no nnx.Rngs among the arguments of "
                 f"{_callable_name(build)}. Pass the fixture: "
@@ -160,7 +160,7 @@ def _run_init(
 def _before(build: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Build | None:
     """The constructor with its arguments as they are now; None if NNX cannot copy these."""
     try:
-        return Build(build, *derivation.copy_arguments(args, kwargs), options.only)
+        return Build(build, *arguments.copy_arguments(args, kwargs), options.only)
     except Exception:  # what NNX raises for a node that it cannot split and merge
         return None
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison, Difference
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers
 
