@@ -41,6 +41,7 @@ class Result:
 
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
+    ``left_out`` says of the leaves of an abstract model that have no spots why not.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Result:
     problem: str = ""
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True

@@ -13,6 +13,9 @@ from pytest_nnxrng.compare import Difference
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.sketch import difference, sketch
+from pytest_nnxrng.spot_text import elements
+
+_FEWEST = 8  # elements from which a constant ratio says something
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
         else:
             initializers.append(d.path)
             continue
-        if comparable(evidence) and old.initializer != new.initializer and not new.rng:
+        if new.rng or old.initializer == new.initializer:
+            continue
+        if comparable(evidence) or _is_scaled(evidence, old, new):
             initializers.append(d.path)
     causes = _seeds(evidence, seeds)
     for (was, is_), paths in renamed_streams.items():
@@ -207,6 +212,8 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
             )
         else:
             change = "another computation from the key to the values"
+            if new.spots is not None and same_keys and _agree(old, new):
+                change += ", though those at its spots are the golden's"
         groups.setdefault(change, []).append(path)
     return [
         Cause("initializer", tuple(found), f"{change}: {named(found)}", evidence.proof, change)
@@ -214,17 +221,36 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
     ]
 
 
+def _agree(old: Leaf, new: Leaf) -> bool:
+    x, y = elements(old), elements(new)
+    return x is not None and y is not None and x.tobytes() == y.tobytes()
+
+
+def _is_scaled(evidence: Evidence, old: Leaf, new: Leaf) -> bool:
+    """Whether the values show another scale, where fingerprints do not compare."""
+    drawn = new.draws or ()
+    moved = any(_base_moved(_parse(draw)[0], evidence) for draw in drawn)
+    if not drawn or old.draws != new.draws or moved or old.size < _FEWEST:
+        return False
+    ratio = _ratio(old, new)
+    return ratio is not None and abs(ratio - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
+
+
 def _ratio(old: Leaf, new: Leaf) -> float | None:
     """The constant c with new = c * old to rounding, if there is one that is not 1."""
-    if new.read is None or not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
+    if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
-    if old.read is None:
-        ours = sketch(new.read())[1] if old.sketch is not None else None
+    if old.read is None and old.sketch is not None and new.read is not None:
+        ours = sketch(new.read())[1]
         if ours is None or ours.size != old.sketch.size:
             return None
         gap = difference(old.sketch, ours)
         return float(gap.ratio) if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6 else None
-    a, b = (read().astype(np.float64).reshape(-1) for read in (old.read, new.read))
+    both = old.read is not None and new.read is not None
+    x, y = [leaf.read() if both and leaf.read else elements(leaf) for leaf in (old, new)]
+    if x is None or y is None or x.shape != y.shape:
+        return None
+    a, b = (array.astype(np.float64).reshape(-1) for array in (x, y))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
     ratio = float(a @ b / (a @ a))

@@ -77,6 +77,12 @@ def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -
         added,
     )
 
+    pair(
+        lambda leaf: (form(leaf), leaf.spots) if leaf.spots and random(leaf) else None,
+        removed,
+        added,
+    )
+
     def made(leaf: Leaf) -> Any:
         return (form(leaf), leaf.initializer) if leaf.draws and leaf.initializer else None
 

@@ -39,12 +39,13 @@ CORE = {
     "selection": "",
     "cautions": "leaf",
     "values": "leaf sketch",
-    "golden": "inventory leaf sketch values",
-    "numbers": "leaf sketch",
-    "compare": "leaf numbers sketch",
+    "spot_text": "leaf selection",
+    "golden": "inventory leaf sketch spot_text values",
+    "numbers": "leaf sketch spot_text",
+    "compare": "leaf numbers sketch spot_text",
     "causes": "compare leaf",
     "structure": "causes leaf",
-    "moves": "causes compare leaf numbers sketch",
+    "moves": "causes compare leaf numbers sketch spot_text",
     "diagnose": "causes compare leaf moves numbers structure",
     "store": "golden inventory values",
     "report.text": "causes compare leaf numbers",
@@ -70,16 +71,22 @@ JAX = {
     "derivation": "arguments expression fingerprint leaves loops source",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
+    "sampling": "derivation golden leaf leaves spot_text spots",
     "explain": (
         "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
-        "recall sketch"
+        "recall sampling sketch"
     ),
     "checks": "causes compare naming policy settings store",
     "lookup": "checks golden naming",
     "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
+    "judging": "checks compare environment golden leaf leaves numbers policy settings",
+    "recording": (
+        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
+        "sampling sketch spot_text store"
+    ),
     "snapshot": (
-        "arguments capture causes checks compare derivation environment explain golden inventory "
-        "leaf leaves lookup naming numbers policy report.machine settings sketch store"
+        "arguments capture causes checks compare derivation environment explain golden judging "
+        "leaf leaves lookup naming policy recording sampling settings"
     ),
 }
 TOP = {
