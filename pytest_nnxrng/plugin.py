@@ -377,7 +377,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}
     near = max(rounded, key=lambda path: rounded[path].headroom, default=None)
-    told = result.written or not result.decision.writes  # not of what was to be written, and was not
+    told = result.written or not result.decision.writes
     return Check(
         test=nodeid,
         golden=golden,
@@ -396,9 +396,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         fingerprints=result.fingerprints,
         causes=tuple(asdict(cause) for cause in result.causes),
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
-        notes=(result.note,)
-        if result.note and (result.written or not result.decision.writes)
-        else (),
+        notes=(result.note,) if result.note and told else (),
     )
 
 
