@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from pytest_nnxrng import store
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.settings import Settings
@@ -41,6 +41,7 @@ class Result:
 
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
+    ``left_out`` says of the leaves of an abstract model that have no spots why not.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Result:
     problem: str = ""
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.numbers import Numbers, Tolerance, gap
+from pytest_nnxrng.numbers import Numbers, Tolerance, gap, gap_at_spots
 from pytest_nnxrng.sketch import digest
+from pytest_nnxrng.spot_text import COUNT
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ class Comparison:
     """What became of each leaf: ``matched`` by bits, ``rounded``, ``unread`` or different.
 
     ``unread`` leaves agree in all that both sides hold, of which values are not a part: the
-    golden, or the run, is abstract.
+    golden, or the run, is abstract. Of those that match, ``spotted`` were compared at their
+    spots alone, and ``proven`` not at all: their values follow from what is as in the golden.
     """
 
     matched: tuple[str, ...] = ()
     rounded: Mapping[str, Numbers] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    spotted: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()
 
     @property
     def matches(self) -> bool:
@@ -65,14 +69,15 @@ def compare(
     sharding: bool = False,
     rekeyed: Collection[str] = (),
     fingerprints: bool = True,
+    proven: Collection[str] = (),
 ) -> Comparison:
     """Compare the golden's leaves with those of the run, and report every difference.
 
     ``aliases`` are the golden's and the run's. Structure comes first, then type, shape,
     dtype and sharding, then values: bits, and where they differ the tolerance. Where one side
-    has no values, the derivations are compared: draws, the base keys of their streams (those
-    of ``rekeyed`` are not the golden's), and initializers if ``fingerprints`` of both sides
-    mean the same.
+    has no values, the spots are compared, and the derivations: draws, the base keys of their
+    streams (those of ``rekeyed`` are not the golden's), and initializers if ``fingerprints`` of
+    both sides mean the same. The values of ``proven`` leaves are known to be the golden's.
 
     Raises:
       GoldenError: when the golden's values are needed and cannot be read.
@@ -89,9 +94,14 @@ def compare(
                 result.differences.append(Difference(path, ("added",), obtained=new[path]))
         else:
             moved = _rederived(old[path], new[path], rekeyed, fingerprints)
-            _leaf(old[path], new[path], tolerance, sharding, moved, result)
+            _leaf(old[path], new[path], tolerance, sharding, moved, path in proven, result)
     return Comparison(
-        tuple(result.matched), result.rounded, tuple(result.unread), tuple(result.differences)
+        tuple(result.matched),
+        result.rounded,
+        tuple(result.unread),
+        tuple(result.differences),
+        tuple(result.spotted),
+        tuple(result.proven),
     )
 
 
@@ -101,6 +111,8 @@ class _Collector:
     rounded: dict[str, Numbers] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    spotted: list[str] = field(default_factory=list)
+    proven: list[str] = field(default_factory=list)
 
 
 def _aliases(
@@ -137,6 +149,7 @@ def _leaf(
     tolerance: Tolerance,
     sharding: bool,
     rederived: bool,
+    proven: bool,
     result: _Collector,
 ) -> None:
     kinds = [
@@ -147,10 +160,14 @@ def _leaf(
     numbers = None
     if old.shape == new.shape and old.dtype == new.dtype:
         if old.digest is None or new.read is None:
-            if rederived:
+            numbers = None if proven else gap_at_spots(old, new, tolerance)
+            # Of a small leaf the spots are all that there is.
+            if rederived and (numbers is None or old.size > COUNT):
                 kinds.append("derivation")
+            if numbers is not None and numbers.differing and not numbers.is_rounding:
+                kinds.append("values")
             if not kinds:
-                result.unread.append(old.path)
+                _without_values(old.path, numbers, proven, result)
                 return
         elif (new.digest or digest(new.read())) != old.digest:
             numbers = gap(old, new, tolerance)
@@ -163,6 +180,18 @@ def _leaf(
         result.differences.append(Difference(old.path, tuple(kinds), old, new, numbers))
     else:
         result.matched.append(old.path)
+
+
+def _without_values(path: str, numbers: Numbers | None, proven: bool, result: _Collector) -> None:
+    """A leaf that agrees in all that both sides hold, of which its values are not a part."""
+    if numbers is None and not proven:
+        result.unread.append(path)
+        return
+    (result.proven if proven else result.spotted).append(path)
+    if numbers is not None and numbers.differing:
+        result.rounded[path] = numbers
+    else:
+        result.matched.append(path)
 
 
 def _rederived(old: Leaf, new: Leaf, rekeyed: Collection[str], fingerprints: bool) -> bool:

@@ -19,8 +19,8 @@ import numpy as np
 from jax.extend.core import Literal
 
 from pytest_nnxrng.elements import apply, find, starts
-from pytest_nnxrng.fingerprint import _CALLS, _IDENTITIES, _called, _is_impure, _jaxprs, _open
 from pytest_nnxrng.folding import fold
+from pytest_nnxrng.jaxprs import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened
 from pytest_nnxrng.program import (
     Frame,
     Program,
@@ -55,7 +55,7 @@ class Evaluation:
         in_turn: bool = False,
     ) -> None:
         self.program, self.eager, self.in_turn = program, eager, in_turn
-        self.jaxpr = _open(closed)
+        self.jaxpr = opened(closed)
         consts = zip(self.jaxpr.constvars, getattr(closed, "consts", ()), strict=True)
         self._sources = {var: constant(_typed(value, var.aval)) for var, value in consts}
         self._sources.update(zip(self.jaxpr.invars, sources, strict=True))
@@ -137,7 +137,7 @@ class Evaluation:
     def _output(self, equation: Any, i: int, indices: Selection | None) -> int:
         """Output ``i`` of an equation."""
         name, shape = equation.primitive.name, equation.outvars[i].aval.shape
-        if name in _IDENTITIES and name not in ELEMENTWISE:
+        if name in IDENTITIES and name not in ELEMENTWISE:
             return self.read(equation.invars[i], indices)
         if indices is None and self._can_bind(equation):
             return self._bound(equation, i)
@@ -145,7 +145,7 @@ class Evaluation:
             return self._compiled(equation, i, indices)
         inner, operands = self._inner(equation)
         if inner is not None:
-            return self._child(inner, operands).read(_open(inner).outvars[i], indices)
+            return self._child(inner, operands).read(opened(inner).outvars[i], indices)
         if name == "scan" and (indices is not None or i < self._scan(equation).carried):
             scan = self._scan(equation)
             if indices is not None:
@@ -162,14 +162,14 @@ class Evaluation:
         name, params = equation.primitive.name, equation.params
         compiled = self.eager and name in _COMPILED and not any(params.get("donated_invars", ()))
         return all(map(_is_small, [*equation.invars, *equation.outvars])) and (
-            compiled or name not in _CALLS
+            compiled or name not in CALLS
         )
 
     def _bound(self, equation: Any, i: int) -> int:
         """An equation on whole operands."""
         name, add = equation.primitive.name, self.program.add
         node: int
-        if "callback" in name or any(map(_is_impure, equation.effects)):
+        if "callback" in name or any(map(is_impure, equation.effects)):
             raise Unselectable(f"has a side effect ({name})")
         if id(equation) not in self._inside:
             operands = [self.read(atom) for atom in equation.invars]
@@ -182,11 +182,11 @@ class Evaluation:
 
     def _compiled(self, equation: Any, i: int, indices: Selection | None) -> int:
         """An output of what an ordinary call compiles as one computation."""
-        if equation.primitive.name in _CALLS:
-            units = _UNITS.setdefault(_called(equation), {})
+        if equation.primitive.name in CALLS:
+            units = _UNITS.setdefault(called(equation), {})
             setting = bool(jax.config.jax_threefry_partitionable)
             if setting not in units:
-                units[setting] = Compiled(_called(equation))
+                units[setting] = Compiled(called(equation))
             unit = units[setting]
         else:
             key = ("unit", id(equation))
@@ -225,9 +225,9 @@ class Evaluation:
         if name == "cond":
             branches, (taken,) = params["branches"], starts(self, equation.invars[:1])
             return branches[min(max(taken, 0), len(branches) - 1)], equation.invars[1:]
-        if name in _CALLS and any(_jaxprs(params.values())):
-            inner = _called(equation)
-            if len(_open(inner).invars) == len(equation.invars):
+        if name in CALLS and any(inner_jaxprs(params.values())):
+            inner = called(equation)
+            if len(opened(inner).invars) == len(equation.invars):
                 return inner, equation.invars
         return None, ()
 
@@ -251,9 +251,9 @@ class Compiled:
 
     def __init__(self, closed: Any) -> None:
         self.program = Program()
-        self._outputs = _open(closed).outvars
+        self._outputs = opened(closed).outvars
         sources = [
-            Source(functools.partial(self._input, i)) for i in range(len(_open(closed).invars))
+            Source(functools.partial(self._input, i)) for i in range(len(opened(closed).invars))
         ]
         self._frame = Evaluation(self.program, closed, sources)
         self._memo: dict[int, tuple[list[int], Callable[..., Any]]] = {}

@@ -7,7 +7,6 @@ depends on, and through which computation, is then read off the jaxpr (``fingerp
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from flax import nnx
 from jax.extend.core import jaxpr_as_fun
 
 from pytest_nnxrng import leaves
+from pytest_nnxrng.arguments import GRAPH, copy_arguments, named_streams, set_value, states
 from pytest_nnxrng.expression import (
     IMPURE,
     RAW,
@@ -31,11 +31,9 @@ from pytest_nnxrng.expression import (
     stream_count,
     stream_key,
 )
-from pytest_nnxrng.fingerprint import Drawn, Walk
+from pytest_nnxrng.fingerprint import Walk
+from pytest_nnxrng.loops import Drawn
 from pytest_nnxrng.source import caller, is_draw, origin, where
-
-# Tied parameters are no tree; where NNX can be set to trees, this asks for graphs.
-_GRAPH = {"graph": True} if "graph" in inspect.signature(nnx.split).parameters else {}
 
 
 class Untraceable(Exception):
@@ -128,7 +126,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
       Untraceable: if ``build`` cannot run on abstract values. What it raises for reasons of
         its own comes out so too; an ordinary call shows that exception itself.
     """
-    streams = _named_streams(args, kwargs)
+    streams = named_streams(args, kwargs)
     keys = [stream.key[...] for stream in streams.values()]
     counts = [stream.count[...] for stream in streams.values()]
     if any(isinstance(value, jax.core.Tracer) for value in (*keys, *counts)):
@@ -137,12 +135,12 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
 
     def function(keys: list[Any], counts: list[Any]) -> Any:
         copied, copied_kwargs = copy_arguments(args, kwargs)
-        inner = list(_named_streams(copied, copied_kwargs).values())
+        inner = list(named_streams(copied, copied_kwargs).values())
         for stream, key, count in zip(inner, keys, counts, strict=True):
-            _set(stream.key, key)
-            _set(stream.count, count)
+            set_value(stream.key, key)
+            set_value(stream.count, count)
         # In a list, since a split of a bare array or None is not defined.
-        staged.graphdef, state = nnx.split([build(*copied, **copied_kwargs)], **_GRAPH)
+        staged.graphdef, state = nnx.split([build(*copied, **copied_kwargs)], **GRAPH)
         staged.state, staged.treedef = jax.tree_util.tree_flatten(state)
         arrays = [leaf for leaf in staged.state if isinstance(leaf, jax.Array)]
         return arrays, [stream.count[...] for stream in inner]
@@ -152,7 +150,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     except Exception as error:
         raise Untraceable(_one_line(error)) from error
 
-    arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(_states(args, kwargs))}
+    arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(states(args, kwargs))}
     walk = Walk(where, lambda value: id(value) in arguments)
     inputs = [stream_key(name) for name in streams]
     inputs += [
@@ -184,122 +182,12 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     )
 
 
-def find_rngs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Each ``nnx.Rngs``, and each ``nnx.RngStream`` outside of one, among the arguments."""
-    return list(_rngs((args, dict(kwargs)), set()))
-
-
-def copy_arguments(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments for a second build: NNX nodes copied by value, aliases kept.
-
-    All else is passed through, and so is a pytree without NNX nodes.
-    """
-    values = [*args, *kwargs.values()]
-    flattened = [_flatten(value) for value in values]
-    nodes = list({id(x): x for flat, _ in flattened for x in flat if _is_state(x)}.values())
-    if nodes:
-        copies = nnx.clone(nodes, **_GRAPH)
-        for old, new in zip(nodes, copies, strict=True):
-            _order_attributes(old, new, set())
-        copy = {id(old): new for old, new in zip(nodes, copies, strict=True)}
-        values = [
-            treedef.unflatten([copy.get(id(x), x) for x in flat])
-            if any(map(_is_state, flat))
-            else value
-            for value, (flat, treedef) in zip(values, flattened, strict=True)
-        ]
-    return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
-
-
 def advance(args: tuple[Any, ...], kwargs: Mapping[str, Any], traced: Trace) -> None:
     """Set the counts of the caller's Rngs to what they are after one ordinary build."""
-    for name, stream in _named_streams(args, kwargs).items():
+    for name, stream in named_streams(args, kwargs).items():
         count = stream.count[...]
         end = jnp.asarray(traced.streams[name].end, count.dtype).reshape(count.shape)
-        _set(stream.count, end)
-
-
-def rekey(args: tuple[Any, ...], kwargs: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
-    """Set the base keys of the streams among the arguments; ``keys`` go by stream name."""
-    for name, stream in _named_streams(args, kwargs).items():
-        if name in keys and keys[name].shape == stream.key[...].shape:
-            _set(stream.key, keys[name])
-
-
-def _set(variable: Any, value: Any) -> None:
-    # variable[...] = value is a scatter in newer versions of Flax, and .value is deprecated.
-    if hasattr(variable, "set_value"):
-        variable.set_value(value)
-    else:
-        variable.value = value
-
-
-def _is_state(value: Any) -> bool:
-    return leaves.is_node(value) or isinstance(value, nnx.Variable)
-
-
-def _flatten(value: Any) -> tuple[list[Any], Any]:
-    try:
-        return jax.tree_util.tree_flatten(value, is_leaf=_is_state)
-    except (TypeError, ValueError):
-        # A dictionary whose keys do not sort, say: it goes through as it is.
-        return [], None
-
-
-def _states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arrays that are among the arguments, those inside of NNX nodes too."""
-    flat = [leaf for value in (*args, *kwargs.values()) for leaf in _flatten(value)[0]]
-    return [nnx.split([leaf], **_GRAPH)[1] if _is_state(leaf) else leaf for leaf in flat]
-
-
-def _rngs(value: Any, seen: set[int]) -> Iterator[Any]:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, nnx.Rngs | nnx.RngStream):
-        seen.update(id(stream) for stream in vars(value).values())
-        yield value
-    elif leaves.is_node(value):
-        for child in vars(value).values():
-            yield from _rngs(child, seen)
-    elif not isinstance(value, nnx.Variable):
-        try:
-            children = jax.tree_util.tree_leaves(value, is_leaf=lambda x: x is not value)
-        except (TypeError, ValueError):
-            return
-        for child in children:
-            if child is not value:
-                yield from _rngs(child, seen)
-
-
-def _named_streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The streams of the arguments, by tag; a second of the same tag is ``params@2``."""
-    named: dict[str, Any] = {}
-    for found in find_rngs(args, kwargs):
-        streams = [found] if isinstance(found, nnx.RngStream) else vars(found).values()
-        for stream in streams:
-            if not isinstance(stream, nnx.RngStream) or any(stream is s for s in named.values()):
-                continue
-            name, n = stream.tag, 1
-            while name in named:
-                n += 1
-                name = f"{stream.tag}@{n}"
-            named[name] = stream
-    return named
-
-
-def _order_attributes(old: Any, new: Any, seen: set[int]) -> None:
-    # NNX sorts attributes when it clones, and a loop over an Rngs would draw in that order.
-    if not leaves.is_node(old) or id(old) in seen:
-        return
-    seen.add(id(old))
-    attributes = vars(new)
-    for name, child in vars(old).items():
-        if name in attributes:
-            attributes[name] = attributes.pop(name)
-            _order_attributes(child, attributes[name], seen)
+        set_value(stream.count, end)
 
 
 def _model(staged: _Staged, shapes: list[Any]) -> Any:

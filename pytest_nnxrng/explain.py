@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pytest_nnxrng import derivation, environment
+from pytest_nnxrng import arguments, derivation, environment
+from pytest_nnxrng.causes import Cause, Drawing, Evidence, same_fingerprints
 from pytest_nnxrng.compare import Comparison, compare
-from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
+from pytest_nnxrng.diagnose import diagnose
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.recall import recall
+from pytest_nnxrng.sampling import followed, sampled
 from pytest_nnxrng.sketch import digest
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -40,22 +42,37 @@ class Build:
         except derivation.Untraceable as error:
             return error
 
+    @property
+    def is_traced(self) -> bool:
+        return "trace" in vars(self)
+
+    def traces_alike(self) -> bool:
+        """Whether a second trace of the constructor shows the same."""
+        first, second = self.trace, replace(self).trace
+        if not isinstance(first, derivation.Trace) or not isinstance(second, derivation.Trace):
+            return True  # a constructor that runs once in a process, say
+        return first.leaves == second.leaves and _shapes(first) == _shapes(second)
+
     def again(self) -> Any:
         """What a second call gives, on a copy of the arguments."""
-        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
         return self.build(*args, **kwargs)
 
     def rekeyed(self, streams: Streams) -> Build:
         """The same with these base keys in its streams, under the running PRNG implementation."""
-        args, kwargs = derivation.copy_arguments(self.args, self.kwargs)
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
         keys = {
             name: jax.random.wrap_key_data(
                 jnp.asarray(stream["key"], jnp.uint32), impl=stream["impl"]
             )
             for name, stream in streams.items()
         }
-        derivation.rekey(args, kwargs, keys)
+        arguments.rekey(args, kwargs, keys)
         return replace(self, args=args, kwargs=kwargs)
+
+
+def _shapes(trace: derivation.Trace) -> list[tuple[str, Any, str]]:
+    return [(leaf.path, leaf.shape, leaf.dtype) for leaf in flatten(trace.model).leaves]
 
 
 def streams(trace: derivation.Trace) -> dict[str, dict[str, Any]]:
@@ -128,7 +145,8 @@ def explain(
         evidence = replace(evidence, untraceable=str(trace or ""))
         return diagnose(_recalled(evidence, golden, given, changes) if nnx_value else evidence)
     now, ours = derived(obtained, trace), streams(trace)
-    if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
+    abstract = all(leaf.read is None for leaf in obtained.leaves)
+    if not (build.traces_alike() if abstract else _repeats(build, obtained)):
         return diagnose(replace(evidence, repeats=False))
     # A flag that the golden's JAX did not have has no recorded value, but for those whose
     # value can be "unset".
@@ -138,14 +156,13 @@ def explain(
         if name in environment.SETTABLE
         and (old is not None or name == "jax_default_matmul_precision")
     }
-    if any(leaf.read is None for leaf in obtained.leaves):
-        flags = {}  # an abstract model is not built
     evidence = replace(
         evidence, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws)
     )
     if flags:
         ours = _translated(ours, golden.streams, changes)
-        again = _rebuilt(golden, build, ours, flags, tolerance)
+        rebuild = _Rebuild(golden, tolerance, frozenset(name for name, _, _ in changes), abstract)
+        again = rebuild.under(flags, build, ours)
         evidence = replace(
             evidence,
             reverted=dict.fromkeys(again.equal, again.flags),
@@ -208,36 +225,66 @@ class _Rebuilt:
     flags: tuple[str, ...]
 
 
-def _rebuilt(
-    golden: Golden, build: Build, ours: Streams, flags: Mapping[str, Any], tolerance: Tolerance
-) -> _Rebuilt:
-    with environment.under(flags):
-        there = build.rekeyed(ours)
-        flat = flatten(there.again(), build.only)
-        if isinstance(there.trace, derivation.Trace):
-            flat = derived(flat, there.trace)
-    equal, names = _equal(golden, flat, tolerance), tuple(sorted(flags))
-    for name in names if len(names) > 1 else ():
-        if name in ("jax_default_prng_impl", "jax_random_seed_offset"):
-            continue  # the base keys follow from both at once
-        with environment.under({name: flags[name]}):
-            alone = flatten(build.again(), build.only)
-        if equal and _equal(golden, alone, tolerance) == equal:
-            return _Rebuilt(flat, equal, (name,))
-    return _Rebuilt(flat, equal, names)
+@dataclass(frozen=True)
+class _Rebuild:
+    """Builds under recorded flags, held against the golden; an abstract one's spots are.
 
+    ``changed`` names what in the environment is not as it was recorded.
+    """
 
-def _equal(golden: Golden, flat: Flat, tolerance: Tolerance) -> frozenset[str]:
-    try:
-        same = compare(golden.leaves, flat.leaves, tolerance)
-    except GoldenError:
-        return frozenset()
-    return frozenset((*same.matched, *same.rounded))
+    golden: Golden
+    tolerance: Tolerance
+    changed: frozenset[str]
+    abstract: bool
+
+    def under(self, flags: Mapping[str, Any], build: Build, ours: Streams) -> _Rebuilt:
+        with environment.under(flags):
+            there = build.rekeyed(ours)
+            flat = self._flat(there)
+        equal, names = self._equal(flat, there, flags), tuple(sorted(flags))
+        for name in names if len(names) > 1 else ():
+            if name in ("jax_default_prng_impl", "jax_random_seed_offset"):
+                continue  # the base keys follow from both at once
+            with environment.under({name: flags[name]}):
+                there = replace(build)
+                alone = self._flat(there)
+            if equal and self._equal(alone, there, [name]) == equal:
+                return _Rebuilt(flat, equal, (name,))
+        return _Rebuilt(flat, equal, names)
+
+    def _flat(self, build: Build) -> Flat:
+        trace = build.trace
+        if not self.abstract:
+            flat = flatten(build.again(), build.only)
+            return derived(flat, trace) if isinstance(trace, derivation.Trace) else flat
+        if not isinstance(trace, derivation.Trace):
+            return Flat((), {})
+        return sampled(derived(flatten(trace.model, build.only), trace), trace).flat
+
+    def _equal(self, flat: Flat, build: Build, flags: Iterable[str]) -> frozenset[str]:
+        """The leaves that are the golden's: by their values, or by a derivation that proves it."""
+        rest, trace = self.changed.difference(flags), build.trace
+        rekeyed, follow = frozenset[str](), set[str]()
+        if isinstance(trace, derivation.Trace):
+            rekeyed = rekeyed_streams(self.golden, streams(trace))
+            follow = set(followed(self.golden, flat, trace, rest, rekeyed))
+        try:
+            same = compare(
+                self.golden.leaves,
+                flat.leaves,
+                self.tolerance,
+                rekeyed=rekeyed,
+                fingerprints=same_fingerprints(rest),
+            )
+        except GoldenError:
+            return frozenset()
+        return frozenset((*same.matched, *same.rounded, *follow.intersection(same.unread)))
 
 
 def _touched(obtained: Flat, rebuilt: _Rebuilt) -> frozenset[str]:
     """The leaves whose values the flags change, by more than rounding."""
-    moved = compare(obtained.leaves, rebuilt.flat.leaves, Tolerance(WEIGHTS)).differences
+    tolerance = Tolerance(WEIGHTS)
+    moved = compare(obtained.leaves, rebuilt.flat.leaves, tolerance, fingerprints=False).differences
     return frozenset(d.path for d in moved) - rebuilt.equal
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from pytest_nnxrng.inventory import Owner, parse_owner
 from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, constant, dtype_of
 from pytest_nnxrng.sketch import Sketch
+from pytest_nnxrng.spot_text import decode
 from pytest_nnxrng.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
 from pytest_nnxrng.values import GoldenError as GoldenError
 
@@ -96,6 +97,10 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
             row["stored"] = False
     if leaf.sketch is not None:
         row["sketch"] = leaf.sketch.to_json()
+    if leaf.spots is not None:
+        row["spots"] = leaf.spots
+    if leaf.kept:
+        row["kept"] = True
     return row
 
 
@@ -230,9 +235,11 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         raise _Invalid(f'"shape" is {short(shape)}')
     dtype, digest = _get(row, "dtype", str), row.get("digest")
     draws, sharding = row.get("draws"), row.get("sharding")
-    if digest is not None:
-        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{32}", digest):
-            raise _Invalid('"digest" is not 32 hex digits')
+    if digest is not None and not (
+        isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
+    ):
+        raise _Invalid('"digest" is not 32 hex digits')
+    if digest is not None or "spots" in row:
         try:
             dtype_of(dtype)
         except UnsupportedDtype:
@@ -247,6 +254,8 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         raise _Invalid('"initializer" is not text')
     try:
         sketch = Sketch.from_json(row["sketch"]) if "sketch" in row else None
+        if "spots" in row:
+            decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
         raise _Invalid(str(error)) from None
     stored = digest is not None and row.get("stored", True) is True
@@ -262,7 +271,9 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         sketch=sketch,
         draws=None if draws is None else tuple(draws),
         initializer=row.get("initializer"),
+        spots=row.get("spots"),
         stored=stored,
+        kept=row.get("kept", False) is True,
     )
     if digest is not None and (elements := constant(leaf)) is not None:
         return replace(leaf, stored=False, read=lambda: checked(manifest, leaf, elements))

@@ -51,7 +51,8 @@ class Leaf:
     ``python float`` and the like for Python numbers. ``read`` gives the elements in host
     memory: shape and dtype as named, but for keys, whose uint32 key data comes (shape +
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
-    that the golden does not store.
+    that the golden does not store. ``spots`` are a few elements as text (``spot_text``).
+    ``kept`` values were made in an earlier environment than the golden's.
     """
 
     path: str
@@ -65,7 +66,9 @@ class Leaf:
     sketch: Any = None  # a sketch.Sketch
     draws: tuple[str, ...] | None = None
     initializer: str | None = None
+    spots: str | None = None
     stored: bool = True
+    kept: bool = False
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -12,6 +12,7 @@ import numpy as np
 
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.sketch import difference, judge, sketch
+from pytest_nnxrng.spot_text import elements, places
 
 _BLOCK = 1 << 16  # elements; two float64 copies of a block stay in the cache
 
@@ -88,6 +89,7 @@ class Numbers:
     ulp: int | None = None
     nonfinite: int = 0
     sketched: str = ""
+    spots: bool = False  # ``differing`` and ``total`` count spots, not all elements
     where: tuple[tuple[int, int], ...] = ()  # flat ranges that hold the difference
     changed: bool = False  # the sketch proves that an element moved further than allowed
 
@@ -106,14 +108,54 @@ class Numbers:
 
 
 def gap(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
-    """How the elements differ, by the golden's values or by its sketch; None if it keeps neither.
+    """How the elements differ, by the golden's values, its sketch, its spots; None if it has none.
 
     Raises:
       GoldenError: when the golden's values cannot be read.
     """
     if old.read is not None:
         return _numbers(old, new, tolerance)
-    return None if old.sketch is None else _sketched(old, new, tolerance)
+    found = None if old.sketch is None else _sketched(old, new, tolerance)
+    spots = gap_at_spots(old, new, tolerance)
+    if spots is None or not spots.differing:
+        return found
+    if found is None:
+        return spots
+    return replace(
+        found,
+        changed=found.changed or not spots.is_rounding,
+        index=spots.index,
+        expected=spots.expected,
+        obtained=spots.obtained,
+        ulp=spots.ulp,
+    )
+
+
+def gap_at_spots(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
+    """How the elements at a leaf's spots differ; None if one side has none.
+
+    Raises:
+      GoldenError: when the golden's values cannot be read.
+    """
+    a, b = elements(old), elements(new)
+    if a is None or b is None:
+        return None
+    row = replace(old, shape=(len(a),))
+    if a.shape != b.shape:  # key data of another PRNG implementation
+        return Numbers(differing=row.size, total=row.size, spots=True)
+    exact = not is_inexact(old.dtype)
+    found = _exact(a, b, row) if exact else _inexact(a, b, tolerance, row, _scale(old))
+    at = np.unravel_index(places(old)[found.index], old.shape) if found.index else ()
+    return replace(found, index=tuple(map(int, at)) if old.shape else (), spots=True)
+
+
+def _scale(golden: Leaf) -> float:
+    """The largest magnitude among the elements of a golden's leaf, as far as its row tells."""
+    if golden.sketch is not None:
+        return float(golden.sketch.scale)
+    told = [golden.statistics.get(name) for name in ("min", "max", "constant", "value")]
+    numbers = [abs(float(x)) for x in told if isinstance(x, int | float)]
+    return max(filter(math.isfinite, numbers), default=0.0)
 
 
 def _numbers(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers:
@@ -197,13 +239,16 @@ def _index(at: int, leaf: Leaf) -> tuple[int, ...]:
 
 # Signalling NaNs, and float64 near its end: neither is worth a warning.
 @np.errstate(over="ignore", invalid="ignore")
-def _inexact(a: np.ndarray, b: np.ndarray, tolerance: Tolerance, leaf: Leaf) -> Numbers:
+def _inexact(
+    a: np.ndarray, b: np.ndarray, tolerance: Tolerance, leaf: Leaf, least: float = 0.0
+) -> Numbers:
+    """``least``: what the golden's scale is at least."""
     parts = 2 if a.dtype.kind == "c" else 1
     real = a.real.dtype if parts == 2 else a.dtype
     x, y = a.reshape(-1).view(real), b.reshape(-1).view(real)
     unsigned = np.dtype(f"u{real.itemsize}")
     differing = nonfinite = 0
-    scale, worst, at, odd, first = 0.0, -1.0, 0, None, None
+    scale, worst, at, odd, first = least, -1.0, 0, None, None
     for start in range(0, x.size, _BLOCK):
         p, q = x[start : start + _BLOCK], y[start : start + _BLOCK]
         moved = p.view(unsigned) != q.view(unsigned)

@@ -14,8 +14,10 @@ class Check:
     ``status`` is a ``policy.Status`` value; ``golden`` the manifest's path relative to
     rootdir; ``written`` tells that this run wrote it, ``failed`` that the check failed.
     ``rounded`` counts leaves, ``headroom`` is the worst difference over its tolerance;
-    ``unread`` counts leaves without values, whose initializers were compared if
-    ``fingerprints``. ``causes`` have word, leaves, text, evidence and finding;
+    ``spotted`` counts leaves that match and of which the spots alone were compared, ``proven``
+    those whose values follow from keys, initializers and environment. ``unread`` counts leaves
+    without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
+    without spots why. ``causes`` have word, leaves, text, evidence and finding;
     ``differences`` are the report's rows.
     """
 
@@ -30,7 +32,10 @@ class Check:
     worst: str = ""
     same_environment: bool = True
     unread: int = 0
+    spotted: int = 0
+    proven: int = 0
     fingerprints: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict)
     causes: tuple[Mapping[str, Any], ...] = ()
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
@@ -125,6 +130,8 @@ class Totals:
     changed: int = 0
     unreadable: int = 0
     unread: int = 0
+    spotted: int = 0
+    proven: int = 0
     unfingerprinted: int = 0
     headroom: float = 0.0
     worst: str = ""
@@ -135,6 +142,7 @@ def totals(checks: Iterable[Check]) -> Totals:
     """Count checks for the summary; a written golden is counted as that alone."""
     every = list(checks)
     settled = [check for check in every if not check.written]
+    passed = [check for check in settled if not check.failed]
     near = max(every, key=lambda check: check.headroom, default=None)
 
     def count(status: str) -> int:
@@ -147,9 +155,11 @@ def totals(checks: Iterable[Check]) -> Totals:
         missing=count("missing"),
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),
-        unread=sum(bool(check.unread) for check in settled if not check.failed),
+        unread=sum(bool(check.unread) for check in passed),
+        spotted=sum(bool(check.spotted) for check in passed),
+        proven=sum(bool(check.proven) for check in passed),
         unfingerprinted=sum(
-            bool(check.unread) and not check.fingerprints for check in settled if not check.failed
+            bool(check.unread or check.spotted) and not check.fingerprints for check in passed
         ),
         headroom=near.headroom if near else 0.0,
         worst=near.worst if near else "",

@@ -377,6 +377,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}
     near = max(rounded, key=lambda path: rounded[path].headroom, default=None)
+    told = result.written or not result.decision.writes
     return Check(
         test=nodeid,
         golden=golden,
@@ -389,10 +390,13 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         worst=f"{near or 'the value'} in {golden}" if near is not None else "",
         same_environment=not result.changes,
         unread=len(comparison.unread) if comparison is not None else 0,
+        spotted=len(comparison.spotted) if comparison is not None else 0,
+        proven=len(comparison.proven) if comparison is not None else 0,
+        left_out=dict(result.left_out),
         fingerprints=result.fingerprints,
         causes=tuple(asdict(cause) for cause in result.causes),
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
-        notes=(result.note,) if result.note and result.written else (),
+        notes=(result.note,) if result.note and told else (),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,22 +11,19 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, naming, policy, settings, store
+from pytest_nnxrng import arguments, derivation, environment, judging, naming, policy, settings
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
+from pytest_nnxrng.causes import Cause, same_fingerprints
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
-from pytest_nnxrng.compare import Comparison, compare
-from pytest_nnxrng.diagnose import Cause, same_fingerprints
+from pytest_nnxrng.compare import compare
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
-from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, constant, statistics
+from pytest_nnxrng.judging import Changes
 from pytest_nnxrng.leaves import Flat, UnsupportedValue
 from pytest_nnxrng.lookup import Found, left_alone, load
-from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
-from pytest_nnxrng.policy import Decision, Outcome, Status
-from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.sketch import sketch
+from pytest_nnxrng.policy import Outcome, Status
+from pytest_nnxrng.recording import make_ready
+from pytest_nnxrng.sampling import Sampled, followed, sampled_beside
 
 T = TypeVar("T")
 
@@ -116,7 +112,7 @@ class Snapshot:
         """
         __tracebackhide__ = True
         _guard(self._checks)
-        if not derivation.find_rngs(args, kwargs):
+        if not arguments.find_rngs(args, kwargs):
             raise SnapshotError(
                 "check_init found no nnx.Rngs among the arguments of "
                 f"{_callable_name(build)}. Pass the fixture: "
@@ -143,6 +139,8 @@ def _run_init(
             )
         model: Any = trace.model
         derivation.advance(args, kwargs, trace)
+        if checks.settings.mode.update:
+            same = before is None or before.traces_alike()
     else:
         model = build(*args, **kwargs)
         if before is not None and checks.settings.mode.update:
@@ -160,7 +158,7 @@ def _run_init(
 def _before(build: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Build | None:
     """The constructor with its arguments as they are now; None if NNX cannot copy these."""
     try:
-        return Build(build, *derivation.copy_arguments(args, kwargs), options.only)
+        return Build(build, *arguments.copy_arguments(args, kwargs), options.only)
     except Exception:  # what NNX raises for a node that it cannot split and merge
         return None
 
@@ -183,14 +181,28 @@ def _run_check(
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
     found = load(checks, options, name, device.platform).named_as(obtained)
+    changes = judging.changes(found.golden, device) if found.golden is not None else ()
+    sample = _sample(checks, options, obtained, found.golden, build, changes)
     warn(checks, obtained, value, build, found.golden)
     nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value
     result = _judge(
-        checks, options, obtained, found, name, kind, build, repeats, whole, nnx_value, device
+        checks,
+        options,
+        sample,
+        found,
+        name,
+        kind,
+        build,
+        repeats,
+        whole,
+        nnx_value,
+        changes,
+        device,
     )
     if result.decision.writes or (checks.settings.report and result.decision.fails):
-        _make_ready(checks, result, obtained, build, nnx_value, device)
+        before = found.golden if found.target == found.path else None
+        make_ready(checks, result, sample.flat, build, nnx_value, device, before)
     checks.results.append(result)
 
 
@@ -219,10 +231,32 @@ def _name(checks: TestChecks, options: Options) -> str:
     return name
 
 
-def _judge(
+def _sample(
     checks: TestChecks,
     options: Options,
     obtained: Flat,
+    golden: Golden | None,
+    build: Build | None,
+    changes: Changes,
+) -> Sampled:
+    """The leaves with what the golden is to be held against where one side has no values."""
+    if golden is None or build is None:
+        return Sampled(obtained)
+    told = any(leaf.digest is None and leaf.draws is not None for leaf in golden.leaves)
+    if not (options.abstract or told) or not isinstance(build.trace, derivation.Trace):
+        return Sampled(obtained)
+    flat = derived(obtained, build.trace)
+    if not options.abstract:
+        return Sampled(flat)
+    rekeyed = rekeyed_streams(golden, streams(build.trace))
+    known = followed(golden, flat, build.trace, changes, rekeyed)
+    return sampled_beside(known, flat, build.trace, all_spots=checks.settings.mode.refresh)
+
+
+def _judge(
+    checks: TestChecks,
+    options: Options,
+    sample: Sampled,
     found: Found,
     name: str,
     kind: str,
@@ -230,13 +264,13 @@ def _judge(
     repeats: bool,
     whole_model: bool,
     nnx_value: bool,
+    changes: Changes,
     device: jax.Device,
 ) -> Result:
-    comparison, error = None, found.error
-    changes = _changes(found.golden, device) if found.golden is not None else ()
+    comparison, error, obtained = None, found.error, sample.flat
     if found.golden is not None:
-        tolerance = _tolerance(checks.settings, options, kind)
-        trace = build.trace if build is not None and options.abstract else None
+        tolerance = judging.tolerance(checks.settings, options, kind)
+        trace = build.trace if build is not None and build.is_traced else None
         ours = streams(trace) if isinstance(trace, derivation.Trace) else {}
         try:
             comparison = compare(
@@ -247,12 +281,11 @@ def _judge(
                 sharding=options.sharding,
                 rekeyed=rekeyed_streams(found.golden, ours),
                 fingerprints=same_fingerprints(name for name, _, _ in changes),
+                proven=sample.proven,
             )
         except GoldenError as found_now:
             error = found_now
-    status = _status(comparison, error)
-    # A golden made abstract gains its values when the user refreshes it.
-    complete = options.abstract or comparison is None or not comparison.unread
+    status = judging.status(comparison, error)
     causes: tuple[Cause, ...] = ()
     mode, models = checks.settings.mode, [r for r in checks.results if r.whole_model]
     follows = tuple(c for r in models for c in r.causes) if kind == "value" else ()
@@ -264,7 +297,7 @@ def _judge(
                 obtained,
                 comparison,
                 changes,
-                _tolerance(checks.settings, options, kind),
+                judging.tolerance(checks.settings, options, kind),
                 kind=kind,
                 build=build,
                 repeats=repeats,
@@ -273,18 +306,21 @@ def _judge(
                 given=checks.given(),
             )
         except GoldenError as found_now:
-            status, error = _status(None, found_now), found_now
+            status, error = judging.status(None, found_now), found_now
         except environment.BadFlag:
             causes = ()  # the recorded environment is none that can be set
     decision = policy.decide(
         status,
         mode,
         Outcome.PENDING,
-        same_environment=not changes and complete,
+        same_environment=not judging.gains(found.golden, obtained, changes, options),
         repeats=repeats,
         causes={cause.word for cause in causes or follows},
     )
     problem = "" if error is None else str(error)
+    note = left_alone(found, device.platform) if decision.writes else ""
+    if mode.refresh and changes and not decision.writes and found.golden is not None:
+        note = judging.held_back(found.path, found.golden, options)
     if not repeats:
         problem = (
             "the build does not repeat itself: two calls with the same rngs gave two different "
@@ -304,82 +340,12 @@ def _judge(
         causes=causes,
         whole_model=whole_model,
         fingerprints=same_fingerprints(name for name, _, _ in changes),
-        note=left_alone(found, device.platform) if decision.writes else "",
+        note=note,
+        left_out=sample.left_out,
     )
-
-
-def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
-    if error is not None:
-        return Status.UNREADABLE if error.replaceable else Status.LOCKED
-    if comparison is None:
-        return Status.MISSING
-    if not comparison.matches:
-        return Status.DIFFERENT
-    return Status.ROUNDED if comparison.rounded else Status.MATCHED
-
-
-def _make_ready(
-    checks: TestChecks,
-    result: Result,
-    obtained: Flat,
-    build: Build | None,
-    nnx_value: bool,
-    device: jax.Device,
-) -> None:
-    identity = checks.identity
-    owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
-    drawn: dict[str, Any] = {}
-    if build is not None and isinstance(build.trace, derivation.Trace):
-        obtained, drawn = derived(obtained, build.trace), streams(build.trace)
-    elif result.kind == "value" and nnx_value:
-        drawn = checks.given()
-    leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
-    made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
-    try:
-        if result.decision.writes:
-            result.staged = store.stage(result.path, made)
-        else:
-            assert checks.settings.report is not None
-            place = os.path.relpath(result.path, checks.rootdir)
-            store.stage(checks.settings.report / OBTAINED / place, made).commit()
-    except OSError as error:
-        result.decision = Decision(fails=True, writes=False)
-        result.problem = f"{result.path} cannot be written: {error.strerror or error}"
-
-
-def _to_store(leaf: Leaf, limit: int) -> Leaf:
-    if leaf.read is None:
-        return leaf
-    array = leaf.read()
-    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    made = replace(leaf, statistics=shown, stored=array.nbytes <= limit)
-    if constant(made) is not None:
-        return replace(made, stored=False)  # the manifest holds it
-    return made if made.stored else replace(made, sketch=sketch(array)[1])
 
 
 # -- details ---------------------------------------------------------------------------
-
-
-def _tolerance(settings: Settings, options: Options, kind: str) -> Tolerance:
-    table = dict(WEIGHTS if kind == "init" else OUTPUTS)
-    if settings.strict:
-        table.update(STRICT)
-    table.update(settings.weights_tol if kind == "init" else settings.outputs_tol)
-    if isinstance(options.tol, Mapping):
-        table.update(options.tol)
-    elif options.tol is not None:
-        table = {"*": float(options.tol)}
-    return Tolerance(table, float(options.atol), options.exact)
-
-
-def _changes(golden: Golden, device: jax.Device) -> tuple[tuple[str, Any, Any], ...]:
-    then, now = golden.environment, environment.read(device)
-    return tuple(
-        (name, then.get(name), now.get(name))
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    )
 
 
 def _callable_name(build: Any) -> str:

@@ -73,7 +73,8 @@ def _taken(array: np.ndarray, count: int) -> Spots:
 def _evaluated(top: Evaluation, atom: Any, count: int, values: dict[int, Any]) -> Spots:
     indices = chosen(math.prod(atom.aval.shape), count)
     if not len(indices):
-        return Spots((), np.zeros(0, atom.aval.dtype))
+        none = np.zeros((0, 0), np.uint32) if is_key(atom.aval) else np.zeros(0, atom.aval.dtype)
+        return Spots((), none)
     found = top.program.run(top.read(atom, indices), values)
     found = jax.random.key_data(found) if is_key(found) else found
     return Spots(tuple(indices.tolist()), np.array(found))

@@ -40,12 +40,16 @@ CORE = {
     "cautions": "leaf",
     "ties": "leaf",
     "values": "leaf sketch",
-    "golden": "inventory leaf sketch values",
-    "numbers": "leaf sketch",
-    "compare": "leaf numbers sketch",
-    "diagnose": "compare leaf numbers policy sketch",
+    "spot_text": "leaf selection",
+    "golden": "inventory leaf sketch spot_text values",
+    "numbers": "leaf sketch spot_text",
+    "compare": "leaf numbers sketch spot_text",
+    "causes": "compare leaf",
+    "structure": "causes leaf",
+    "moves": "causes compare leaf numbers sketch spot_text",
+    "diagnose": "causes compare leaf moves numbers structure",
     "store": "golden inventory values",
-    "report.text": "compare diagnose leaf numbers",
+    "report.text": "causes compare leaf numbers",
 }
 # the only modules that import jax or flax
 JAX = {
@@ -55,23 +59,35 @@ JAX = {
     "keystream": "",
     "rngs": "settings",
     "devices": "settings",
-    "fingerprint": "expression folding",
+    "jaxprs": "",
+    "loops": "expression jaxprs",
+    "fingerprint": "expression folding jaxprs loops",
     "leaves": "golden leaf",
+    "arguments": "leaves",
     "program": "selection",
     "elements": "program selection",
     "scans": "program selection",
-    "demand": "elements fingerprint folding program scans selection",
+    "demand": "elements folding jaxprs program scans selection",
     "spots": "demand derivation program selection",
-    "derivation": "expression fingerprint leaves source",
+    "derivation": "arguments expression fingerprint leaves loops source",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
-    "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
-    "checks": "compare diagnose naming policy settings store",
+    "sampling": "derivation golden leaf leaves spot_text spots",
+    "explain": (
+        "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
+        "recall sampling sketch"
+    ),
+    "checks": "causes compare naming policy settings store",
     "lookup": "checks golden leaves naming ties",
     "capture": "cautions checks compare derivation explain golden leaf leaves numbers sketch",
+    "judging": "checks compare environment golden leaf leaves numbers policy settings",
+    "recording": (
+        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
+        "sampling sketch spot_text store"
+    ),
     "snapshot": (
-        "capture checks compare derivation diagnose environment explain golden inventory leaf "
-        "leaves lookup naming numbers policy report.machine settings sketch store"
+        "arguments capture causes checks compare derivation environment explain golden judging "
+        "leaf leaves lookup naming policy recording sampling settings"
     ),
 }
 TOP = {
@@ -223,7 +239,7 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard | {"report"}, module
 
 
-TO_SPLIT = {"derivation", "diagnose", "fingerprint", "plugin", "sketch"}
+TO_SPLIT = {"plugin", "sketch"}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def lines(
             "the one recorded: those numbers do not repeat to the bit here, or the code that makes "
             "them changed."
         )
+    if totals.spotted:
+        found += _wrap(f"Checked by spots, up to 32 elements of a leaf: {totals.spotted}.")
+    if totals.proven:
+        found += _wrap(
+            "Not computed, as the keys, initializers and environment are those of the golden: "
+            f"{totals.proven}."
+        )
     if totals.unread:
         found += _wrap(
             f"Checked without values, the golden or the check being abstract: {totals.unread}."
@@ -40,7 +47,7 @@ def lines(
     if totals.unfingerprinted:
         found += _wrap(
             f"Recorded under another JAX, {totals.unfingerprinted} of them: draws, shapes, dtypes, "
-            "types and structure were compared, initializers could not be."
+            "types, structure and spots were compared, initializers could not be."
         )
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"

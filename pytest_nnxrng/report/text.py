@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison, Difference
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers
 
@@ -91,6 +91,8 @@ def _causes(causes: Sequence[Cause]) -> list[str]:
 def _comparison(comparison: Comparison) -> list[str]:
     differences = comparison.differences
     counts = [f"{len(comparison.matched)} match"]
+    if comparison.spotted:
+        counts.append(f"{len(comparison.spotted)} of these at their spots alone")
     if comparison.rounded:
         counts.append(f"{len(comparison.rounded)} match by rounding")
     if comparison.unread:
@@ -177,11 +179,11 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
             f"{max(numbers.allowed, 0.0):.3g} for each element; the golden's largest is "
             f"{numbers.scale:.3g})",
             "      ",
-        )
-    share = f"{numbers.differing:,} of {numbers.total:,} elements differ"
+        ) + _at(numbers)
+    what = "spots" if numbers.spots else "elements"
+    share = f"{numbers.differing:,} of {numbers.total:,} {what} differ"
     if numbers.total == 1:
         share = "the value differs"
-    at = f" at {list(numbers.index)}" if numbers.index else ""
     lines = [f"      {share}"]
     if numbers.nonfinite:
         lines[0] += f", {numbers.nonfinite:,} of them NaN or infinite on one side"
@@ -191,19 +193,25 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
         lines.append(
             f"      (allowed {allowed:.3g}; the golden's largest element is {numbers.scale:.3g})"
         )
+    return [part for line in lines for part in _wrap(line.strip(), "      ")] + _at(numbers)
+
+
+def _at(numbers: Numbers) -> list[str]:
+    """The element that differs most, on both sides."""
+    at = f"at {list(numbers.index)}: " if numbers.index else ""
     ulp = ""
     if numbers.ulp is not None:
         ulp = f"  ({numbers.ulp:,} ULP)" if numbers.ulp < 1e6 else f"  ({numbers.ulp:.1e} ULP)"
-    values = f"golden {numbers.expected}, now {numbers.obtained}{ulp}"
-    if numbers.expected or numbers.obtained:
-        lines += _wrap(f"{at.strip()}: {values}" if at else values, "      ")
-    return [part for line in lines for part in _wrap(line.strip(), "      ")]
+    if not numbers.expected and not numbers.obtained:
+        return []
+    return _wrap(f"{at}golden {numbers.expected}, now {numbers.obtained}{ulp}", "      ")
 
 
 def _brief(numbers: Numbers | None) -> list[str]:
     if numbers is None or numbers.sketched:
         return ["      the values differ"]
-    return [f"      {numbers.differing:,} of {numbers.total:,} elements differ"]
+    what = "spots" if numbers.spots else "elements"
+    return [f"      {numbers.differing:,} of {numbers.total:,} {what} differ"]
 
 
 def _statistics(leaf: Leaf) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import pytest
 
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.checks import TestChecks
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Mode, Outcome
 from pytest_nnxrng.settings import Settings

@@ -15,11 +15,10 @@ import pytest
 from flax import nnx
 
 from pytest_nnxrng import leaves
+from pytest_nnxrng.arguments import copy_arguments, find_rngs
 from pytest_nnxrng.derivation import (
     Untraceable,
     advance,
-    copy_arguments,
-    find_rngs,
     trace,
 )
 

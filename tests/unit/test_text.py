@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison, Difference, compare
-from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers, Tolerance
 from pytest_nnxrng.outcomes import Finding, Totals

@@ -1,0 +1,117 @@
+"""A golden made from what a check obtained; what an abstract one keeps of the golden before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from pytest_nnxrng import environment, store
+from pytest_nnxrng.checks import Result, TestChecks
+from pytest_nnxrng.derivation import Trace
+from pytest_nnxrng.explain import Build, derived, streams
+from pytest_nnxrng.golden import Golden, GoldenError
+from pytest_nnxrng.inventory import Owner
+from pytest_nnxrng.leaf import Leaf, constant, statistics
+from pytest_nnxrng.leaves import Flat
+from pytest_nnxrng.policy import Decision
+from pytest_nnxrng.report.machine import OBTAINED
+from pytest_nnxrng.sampling import sampled
+from pytest_nnxrng.sketch import sketch
+from pytest_nnxrng.spot_text import at_spots, encode
+
+_SHOWN = 3
+
+
+def make_ready(
+    checks: TestChecks,
+    result: Result,
+    obtained: Flat,
+    build: Build | None,
+    nnx_value: bool,
+    device: jax.Device,
+    before: Golden | None,
+) -> None:
+    """Write the golden's values beside its place, or what was obtained to the report's folder.
+
+    ``before`` is the golden that it takes the place of, whose values an abstract check keeps.
+    """
+    identity = checks.identity
+    owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
+    drawn: dict[str, Any] = {}
+    if before is not None and result.comparison is not None:
+        differing = {d.path for d in result.comparison.differences}
+        obtained = _keeping(before, obtained, differing, bool(result.changes))
+    if build is not None and isinstance(build.trace, Trace):
+        obtained, drawn = derived(obtained, build.trace), streams(build.trace)
+        valued = [leaf.path for leaf in obtained.leaves if leaf.digest is not None]
+        sample = sampled(obtained, build.trace, valued)
+        obtained, result.left_out = sample.flat, sample.left_out
+    elif result.kind == "value" and nnx_value:
+        drawn = checks.given()
+    try:
+        leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
+        made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
+        if result.decision.writes:
+            result.staged = store.stage(result.path, made)
+            result.note = "; ".join(filter(None, [result.note, _left_out(checks, result)]))
+        else:
+            assert checks.settings.report is not None
+            place = os.path.relpath(result.path, checks.rootdir)
+            store.stage(checks.settings.report / OBTAINED / place, made).commit()
+    except GoldenError as error:  # values to be kept that cannot be read
+        result.decision, result.problem = Decision(fails=True, writes=False), str(error)
+    except OSError as error:
+        result.decision = Decision(fails=True, writes=False)
+        result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _keeping(before: Golden, obtained: Flat, differing: Collection[str], changed: bool) -> Flat:
+    """Abstract leaves with the values that the golden holds, where nothing speaks against them."""
+    old = {leaf.path: leaf for leaf in before.leaves if leaf.digest is not None}
+
+    def one(leaf: Leaf) -> Leaf:
+        if leaf.read is not None or leaf.path not in old or leaf.path in differing:
+            return leaf
+        held = old[leaf.path]
+        return replace(
+            leaf,
+            digest=held.digest,
+            statistics=held.statistics,
+            sketch=held.sketch,
+            spots=held.spots,
+            stored=held.stored,
+            read=held.read,
+            kept=changed or held.kept,
+        )
+
+    return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
+
+
+def _to_store(leaf: Leaf, limit: int) -> Leaf:
+    if leaf.read is None:
+        return leaf
+    array = leaf.read()
+    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
+    made = replace(leaf, statistics=shown, spots=None, stored=array.nbytes <= limit)
+    if constant(made) is not None:
+        return replace(made, stored=False)  # the manifest holds it
+    if made.stored:
+        return made
+    spots = encode(at_spots(leaf, array), leaf.dtype, leaf.shape)
+    return replace(made, sketch=sketch(array)[1], spots=spots)
+
+
+def _left_out(checks: TestChecks, result: Result) -> str:
+    """For the reader of an update: the leaves without values and spots, and why."""
+    left_out = result.left_out
+    if not left_out:
+        return ""
+    shown = ", ".join(f"{path} ({why})" for path, why in list(left_out.items())[:_SHOWN])
+    more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+    count = f"{len(left_out)} {'leaves' if len(left_out) > 1 else 'leaf'}"
+    golden = os.path.relpath(result.path, checks.rootdir).replace(os.sep, "/")
+    return f"{golden} keeps no values of {count}: {shown}{more}"
