@@ -23,11 +23,11 @@ from pytest_nnxrng.cautions import (
 )
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
 from pytest_nnxrng.compare import compare
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.explain import Build
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten, is_node
 from pytest_nnxrng.numbers import Tolerance
-from pytest_nnxrng.sketch import digest
 
 PACKAGE = str(Path(__file__).parent)
 

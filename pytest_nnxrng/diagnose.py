@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pytest_nnxrng.compare import Comparison, Difference
+from pytest_nnxrng.judge import difference
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
-from pytest_nnxrng.sketch import difference, sketch
+from pytest_nnxrng.sketch import sketch
 
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
 # A fingerprint of an initializer holds under one version of JAX and one set of these.

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from pytest_nnxrng import derivation, environment
 from pytest_nnxrng.compare import Comparison, compare
 from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.recall import recall
-from pytest_nnxrng.sketch import digest
 
 Streams = Mapping[str, Mapping[str, Any]]
 

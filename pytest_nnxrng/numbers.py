@@ -10,8 +10,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from pytest_nnxrng.judge import difference, judge
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
-from pytest_nnxrng.sketch import difference, judge, sketch
+from pytest_nnxrng.sketch import sketch
 
 _BLOCK = 1 << 16  # elements; two float64 copies of a block stay in the cache
 

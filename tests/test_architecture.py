@@ -33,16 +33,18 @@ STANDARD_LIBRARY_ALONE = {
 # numpy and what holds and packs its arrays
 CORE = {
     "leaf": "",
-    "sketch": "",
+    "digest": "",
+    "sketch": "digest",
+    "judge": "sketch",
     "evidence": "",
     "folding": "",
     "selection": "",
     "cautions": "leaf",
-    "values": "leaf sketch",
+    "values": "digest leaf",
     "golden": "inventory leaf sketch values",
-    "numbers": "leaf sketch",
-    "compare": "leaf numbers sketch",
-    "diagnose": "compare leaf numbers policy sketch",
+    "numbers": "judge leaf sketch",
+    "compare": "digest leaf numbers",
+    "diagnose": "compare judge leaf numbers policy sketch",
     "store": "golden inventory values",
     "report.text": "compare diagnose leaf numbers",
 }
@@ -64,10 +66,10 @@ JAX = {
     "derivation": "expression fingerprint leaves source",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
-    "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
+    "explain": "compare derivation diagnose digest environment golden leaf leaves numbers recall",
     "checks": "compare diagnose naming policy settings store",
     "lookup": "checks golden naming",
-    "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
+    "capture": "cautions checks compare derivation digest explain leaf leaves numbers",
     "snapshot": (
         "capture checks compare derivation diagnose environment explain golden inventory leaf "
         "leaves lookup naming numbers policy report.machine settings sketch store"
@@ -222,7 +224,7 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard | {"report"}, module
 
 
-TO_SPLIT = {"derivation", "diagnose", "fingerprint", "plugin", "sketch"}
+TO_SPLIT = {"derivation", "diagnose", "fingerprint", "plugin"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pytest_nnxrng.sketch import Sketch, digest, judge, sketch
+from pytest_nnxrng.digest import digest
+from pytest_nnxrng.judge import judge
+from pytest_nnxrng.sketch import Sketch, sketch
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 WHOLE = hnp.arrays(

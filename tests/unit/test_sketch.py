@@ -14,7 +14,9 @@ import pytest
 import xxhash
 from numpy.typing import NDArray
 
-from pytest_nnxrng.sketch import Sketch, Verdict, difference, digest, judge, sketch
+from pytest_nnxrng.digest import digest
+from pytest_nnxrng.judge import Verdict, difference, judge
+from pytest_nnxrng.sketch import Sketch, sketch
 
 TOL = 1e-5
 
