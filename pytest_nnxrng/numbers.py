@@ -130,7 +130,7 @@ def _numbers(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers:
 
 def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
     assert new.read is not None
-    _, ours = sketch(new.read())
+    ours = sketch(new.read())
     if ours is None or ours.size != old.sketch.size:
         return None
     scale = old.sketch.scale

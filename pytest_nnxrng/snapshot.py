@@ -20,14 +20,13 @@ from pytest_nnxrng.diagnose import Cause, same_fingerprints
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, constant, statistics
 from pytest_nnxrng.leaves import Flat, UnsupportedValue
 from pytest_nnxrng.lookup import Found, left_alone, load
 from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
+from pytest_nnxrng.passes import kept
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.sketch import sketch
 
 T = TypeVar("T")
 
@@ -135,7 +134,8 @@ def _run_init(
     before = _before(build, args, kwargs, options)
     same = True
     if options.abstract:
-        trace = before.trace if before is not None else "its arguments cannot be copied"
+        with checks.progress.step(f"tracing {_callable_name(build)}"):
+            trace = before.trace if before is not None else "its arguments cannot be copied"
         if not isinstance(trace, derivation.Trace):
             raise SnapshotError(
                 f"abstract=True needs a build that JAX can trace, and {_callable_name(build)} is "
@@ -146,8 +146,9 @@ def _run_init(
     else:
         model = build(*args, **kwargs)
         if before is not None and checks.settings.mode.update:
-            _ = before.trace  # to be recorded, and looked at for warnings
-            same = repeats(model, before)
+            with checks.progress.step(f"building {_callable_name(build)} again"):
+                _ = before.trace  # to be recorded, and looked at for warnings
+                same = repeats(model, before)
     if not holds_nnx(model):
         raise SnapshotError(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
@@ -178,7 +179,7 @@ def _run_check(
     __tracebackhide__ = True
     _guard(checks)
     name = _name(checks, options)
-    obtained = capture(value, options)
+    obtained = capture(value, options, checks.progress)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     warn(checks, obtained, value, kind, build)
@@ -259,19 +260,20 @@ def _judge(
     if comparison is not None and status is Status.DIFFERENT and (mode.only or not mode.update):
         assert found.golden is not None
         try:
-            causes = explain(
-                found.golden,
-                obtained,
-                comparison,
-                changes,
-                _tolerance(checks.settings, options, kind),
-                kind=kind,
-                build=build,
-                repeats=repeats,
-                model=follows if models and not nnx_value else None,
-                nnx_value=nnx_value,
-                given=checks.given(),
-            )
+            with checks.progress.step(f"explaining {found.path.name}"):
+                causes = explain(
+                    found.golden,
+                    obtained,
+                    comparison,
+                    changes,
+                    _tolerance(checks.settings, options, kind),
+                    kind=kind,
+                    build=build,
+                    repeats=repeats,
+                    model=follows if models and not nnx_value else None,
+                    nnx_value=nnx_value,
+                    given=checks.given(),
+                )
         except GoldenError as found_now:
             status, error = _status(None, found_now), found_now
         except environment.BadFlag:
@@ -333,7 +335,9 @@ def _make_ready(
         obtained, drawn = derived(obtained, build.trace), streams(build.trace)
     elif result.kind == "value" and nnx_value:
         drawn = checks.given()
-    leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
+    size = sum(leaf.size for leaf in obtained.leaves)
+    with checks.progress.step(f"summing up {result.path.name}", size) as advance:
+        leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
         if result.decision.writes:
@@ -345,17 +349,6 @@ def _make_ready(
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
-
-
-def _to_store(leaf: Leaf, limit: int) -> Leaf:
-    if leaf.read is None:
-        return leaf
-    array = leaf.read()
-    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    made = replace(leaf, statistics=shown, stored=array.nbytes <= limit)
-    if constant(made) is not None:
-        return replace(made, stored=False)  # the manifest holds it
-    return made if made.stored else replace(made, sketch=sketch(array)[1])
 
 
 # -- details ---------------------------------------------------------------------------

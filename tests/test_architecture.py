@@ -27,6 +27,7 @@ STANDARD_LIBRARY_ALONE = {
     "outcomes": "",
     "settings": "naming policy",
     "inventory": "naming outcomes policy",
+    "progress": "",
     "report.machine": "inventory outcomes settings",
     "report.summary": "outcomes",
 }
@@ -34,7 +35,8 @@ STANDARD_LIBRARY_ALONE = {
 CORE = {
     "leaf": "",
     "digest": "",
-    "sketch": "digest",
+    "moments": "leaf",
+    "sketch": "digest moments",
     "judge": "sketch",
     "evidence": "",
     "folding": "",
@@ -45,6 +47,7 @@ CORE = {
     "numbers": "judge leaf sketch",
     "compare": "digest leaf numbers",
     "diagnose": "compare judge leaf numbers policy sketch",
+    "passes": "digest leaf moments progress sketch",
     "store": "golden inventory values",
     "report.text": "compare diagnose leaf numbers",
 }
@@ -66,19 +69,19 @@ JAX = {
     "derivation": "expression fingerprint leaves source",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
-    "explain": "compare derivation diagnose digest environment golden leaf leaves numbers recall",
-    "checks": "compare diagnose naming policy settings store",
+    "explain": "compare derivation diagnose environment golden leaf leaves numbers passes recall",
+    "checks": "compare diagnose naming policy progress settings store",
     "lookup": "checks golden naming",
-    "capture": "cautions checks compare derivation digest explain leaf leaves numbers",
+    "capture": "cautions checks compare derivation explain leaves numbers passes progress",
     "snapshot": (
-        "capture checks compare derivation diagnose environment explain golden inventory leaf "
-        "leaves lookup naming numbers policy report.machine settings sketch store"
+        "capture checks compare derivation diagnose environment explain golden inventory leaves "
+        "lookup naming numbers passes policy report.machine settings store"
     ),
 }
 TOP = {
     "": "",
     "report": "",
-    "plugin": "inventory naming outcomes policy report report.machine settings",
+    "plugin": "inventory naming outcomes policy progress report report.machine settings",
 }
 MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
