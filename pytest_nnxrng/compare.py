@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers, Tolerance, gap, gap_at_spots
-from pytest_nnxrng.sketch import digest
 from pytest_nnxrng.spot_text import COUNT
 
 

@@ -18,9 +18,9 @@ from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
+from pytest_nnxrng.passes import digested
 from pytest_nnxrng.recall import recall
 from pytest_nnxrng.sampling import followed, sampled
-from pytest_nnxrng.sketch import digest
 
 Streams = Mapping[str, Mapping[str, Any]]
 
@@ -33,6 +33,7 @@ class Build:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     only: Any = None
+    repeated: bool = False  # a second call was seen to give the same model
 
     @cached_property
     def trace(self) -> derivation.Trace | derivation.Untraceable:
@@ -146,7 +147,8 @@ def explain(
         return diagnose(_recalled(evidence, golden, given, changes) if nnx_value else evidence)
     now, ours = derived(obtained, trace), streams(trace)
     abstract = all(leaf.read is None for leaf in obtained.leaves)
-    if not (build.traces_alike() if abstract else _repeats(build, obtained)):
+    alike = build.traces_alike() if abstract else build.repeated or _repeats(build, obtained)
+    if not alike:
         return diagnose(replace(evidence, repeats=False))
     # A flag that the golden's JAX did not have has no recorded value, but for those whose
     # value can be "unset".
@@ -212,7 +214,8 @@ def _repeats(build: Build, obtained: Flat) -> bool:
         again = flatten(build.again(), build.only)
     except Exception:  # a constructor that runs once in a process, say
         return True
-    digests = {leaf.path: digest(leaf.read()) for leaf in again.leaves if leaf.read is not None}
+    made = digested(leaf for leaf in again.leaves if leaf.read is not None)
+    digests = {leaf.path: leaf.digest for leaf in made}
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 

@@ -24,7 +24,7 @@ _SMALLER = [
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
     *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
 ]
-_INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
+INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
 _ONE_BYTE = [*_FLOAT8, *_SMALLER]
 _NATIVE = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -70,6 +70,7 @@ class Leaf:
     stored: bool = True
     kept: bool = False
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
+    fetched: bool = field(default=False, compare=False)  # read() takes memory for the elements
 
     @property
     def size(self) -> int:
@@ -120,54 +121,6 @@ def is_inexact(name: str) -> bool:
     )
 
 
-# Signalling NaNs and float64 near its end: neither is worth a warning.
-@np.errstate(over="ignore", invalid="ignore")
-def statistics(array: np.ndarray) -> dict[str, float | int | str]:
-    """What a reader sees of a leaf: mean, std, min and max, in float64, six digits.
-
-    Of a leaf with one distinct bit pattern only ``constant``, exactly; of a scalar its ``value``;
-    elements that are not finite are counted apart.
-    """
-    if array.size == 0:
-        return {}
-    if array.dtype.kind == "c":
-        array = array.reshape(-1).view(array.real.dtype)
-    flat = array.reshape(-1)
-    if array.ndim == 0:
-        return {"value": _number(flat[0])}
-    bits = flat.view(f"u{flat.dtype.itemsize}")
-    if (bits == bits[0]).all():
-        return {"constant": _exact(flat[0])}
-    total = square = 0.0
-    low, high, finite = math.inf, -math.inf, 0
-    shift = None
-    for start in range(0, flat.size, 1 << 16):
-        block = flat[start : start + (1 << 16)].astype(np.float64)
-        block = block[np.isfinite(block)]
-        if not block.size:
-            continue
-        # Shifted by an element, so that the variance of a narrow distribution survives.
-        shift = float(block[0]) if shift is None else shift
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
-        block -= shift
-        total += float(block.sum())
-        square += float(np.square(block).sum())
-        finite += block.size
-    row: dict[str, float | int | str] = {}
-    if finite and shift is not None:
-        mean = total / finite
-        deviation = math.sqrt(max(square / finite - mean * mean, 0.0))
-        row = {
-            "mean": _number(mean + shift),
-            "std": _number(deviation),
-            "min": _number(low),
-            "max": _number(high),
-        }
-    if finite != flat.size:
-        row["nonfinite"] = flat.size - finite
-    return row
-
-
 def constant(leaf: Leaf) -> np.ndarray | None:
     """The elements of a leaf that has a ``constant``, without allocating them; else None.
 
@@ -182,21 +135,3 @@ def constant(leaf: Leaf) -> np.ndarray | None:
             return np.broadcast_to(one.astype(dtype_of(leaf.dtype)), leaf.shape)
     except (ValueError, TypeError, ArithmeticError):
         return None
-
-
-def _exact(value: Any) -> float | int | str:
-    if value.dtype.kind in "biu" or value.dtype.name in _INTEGERS:
-        return int(value)
-    number = float(value)
-    if not math.isfinite(number):
-        return str(number)
-    plain = number == int(number) and abs(number) < 1e6 and math.copysign(1, number) > 0
-    return int(number) if plain else number
-
-
-def _number(value: Any) -> float | int | str:
-    number = float(value)
-    if not math.isfinite(number):
-        return str(number)
-    rounded = float(f"{number:.6g}")
-    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e6 else rounded

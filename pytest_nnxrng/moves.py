@@ -10,9 +10,10 @@ import numpy as np
 
 from pytest_nnxrng.causes import Cause, Evidence, comparable, named, once
 from pytest_nnxrng.compare import Difference
+from pytest_nnxrng.judge import difference
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
-from pytest_nnxrng.sketch import difference, sketch
+from pytest_nnxrng.sketch import sketch
 from pytest_nnxrng.spot_text import elements
 
 _FEWEST = 8  # elements from which a constant ratio says something
@@ -241,7 +242,7 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
     if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
     if old.read is None and old.sketch is not None and new.read is not None:
-        ours = sketch(new.read())[1]
+        ours = sketch(new.read())
         if ours is None or ours.size != old.sketch.size:
             return None
         gap = difference(old.sketch, ours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng import inventory, policy, settings
+from pytest_nnxrng import inventory, policy, progress, settings
 from pytest_nnxrng.naming import FOLDER, Identity
 from pytest_nnxrng.outcomes import Check, Outcomes, findings, totals
 from pytest_nnxrng.policy import Mode, Outcome
+from pytest_nnxrng.progress import Progress
 from pytest_nnxrng.report import machine
 from pytest_nnxrng.settings import BadSetting, Settings, first
 
@@ -29,6 +31,7 @@ SETTINGS = pytest.StashKey[Settings]()
 OUTCOMES = pytest.StashKey[Outcomes]()
 GIVEN = pytest.StashKey["nnx.Rngs"]()
 CHECKS = pytest.StashKey["TestChecks"]()
+PROGRESS = pytest.StashKey[Progress]()
 
 # Options that keep tests from being collected, run or seen: no proof is made under them.
 _NARROWING = {
@@ -152,6 +155,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if made.device is not None:
             _use_device(config, made.device)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
+        config.stash[PROGRESS] = progress.on(
+            sys.stdout, worker=hasattr(config, "workerinput"), environ=os.environ
+        )
+        config.add_cleanup(config.stash[PROGRESS].close)
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -260,6 +267,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         lambda: nnx_device,
         request.config.rootpath,
         lambda: _given(request.node),
+        request.config.stash[PROGRESS],
     )
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (

@@ -15,13 +15,12 @@ from pytest_nnxrng.derivation import Trace
 from pytest_nnxrng.explain import Build, derived, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, constant, statistics
+from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat
+from pytest_nnxrng.passes import kept
 from pytest_nnxrng.policy import Decision
 from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.sampling import sampled
-from pytest_nnxrng.sketch import sketch
-from pytest_nnxrng.spot_text import at_spots, encode
 
 _SHOWN = 3
 
@@ -53,7 +52,9 @@ def make_ready(
     elif result.kind == "value" and nnx_value:
         drawn = checks.given()
     try:
-        leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
+        size = sum(leaf.size for leaf in obtained.leaves if leaf.read is not None)
+        with checks.progress.step(f"summing up {result.path.name}", size) as advance:
+            leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
         made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
         if result.decision.writes:
             result.staged = store.stage(result.path, made)
@@ -89,20 +90,6 @@ def _keeping(before: Golden, obtained: Flat, differing: Collection[str], changed
         )
 
     return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
-
-
-def _to_store(leaf: Leaf, limit: int) -> Leaf:
-    if leaf.read is None:
-        return leaf
-    array = leaf.read()
-    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    made = replace(leaf, statistics=shown, spots=None, stored=array.nbytes <= limit)
-    if constant(made) is not None:
-        return replace(made, stored=False)  # the manifest holds it
-    if made.stored:
-        return made
-    spots = encode(at_spots(leaf, array), leaf.dtype, leaf.shape)
-    return replace(made, sketch=sketch(array)[1], spots=spots)
 
 
 def _left_out(checks: TestChecks, result: Result) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf, dtype_of, storage
-from pytest_nnxrng.sketch import digest
 
 UPDATE = "pytest --nnx-update-snapshots"
 

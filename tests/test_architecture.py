@@ -27,27 +27,32 @@ STANDARD_LIBRARY_ALONE = {
     "outcomes": "",
     "settings": "naming policy",
     "inventory": "naming outcomes policy",
+    "progress": "",
     "report.machine": "inventory outcomes settings",
     "report.summary": "outcomes",
 }
 # numpy and what holds and packs its arrays
 CORE = {
     "leaf": "",
-    "sketch": "",
+    "digest": "",
+    "moments": "leaf",
+    "sketch": "digest moments",
+    "judge": "sketch",
     "evidence": "",
     "folding": "",
     "selection": "",
     "cautions": "leaf",
     "ties": "leaf",
-    "values": "leaf sketch",
+    "values": "digest leaf",
     "spot_text": "leaf selection",
     "golden": "inventory leaf sketch spot_text values",
-    "numbers": "leaf sketch spot_text",
-    "compare": "leaf numbers sketch spot_text",
+    "numbers": "judge leaf sketch spot_text",
+    "compare": "digest leaf numbers spot_text",
     "causes": "compare leaf",
     "structure": "causes leaf",
-    "moves": "causes compare leaf numbers sketch spot_text",
+    "moves": "causes compare judge leaf numbers sketch spot_text",
     "diagnose": "causes compare leaf moves numbers structure",
+    "passes": "digest leaf moments progress sketch spot_text",
     "store": "golden inventory values",
     "report.text": "causes compare leaf numbers",
 }
@@ -75,15 +80,15 @@ JAX = {
     "sampling": "derivation golden leaf leaves spot_text spots",
     "explain": (
         "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
-        "recall sampling sketch"
+        "passes recall sampling"
     ),
-    "checks": "causes compare naming policy settings store",
+    "checks": "causes compare naming policy progress settings store",
     "lookup": "checks golden leaves naming ties",
-    "capture": "cautions checks compare derivation explain golden leaf leaves numbers sketch",
+    "capture": "cautions checks compare derivation explain golden leaves numbers passes progress",
     "judging": "checks compare environment golden leaf leaves numbers policy settings",
     "recording": (
-        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
-        "sampling sketch spot_text store"
+        "checks derivation environment explain golden inventory leaf leaves passes policy "
+        "report.machine sampling store"
     ),
     "snapshot": (
         "arguments capture causes checks compare derivation environment explain golden judging "
@@ -93,7 +98,7 @@ JAX = {
 TOP = {
     "": "",
     "report": "",
-    "plugin": "inventory naming outcomes policy report report.machine settings",
+    "plugin": "inventory naming outcomes policy progress report report.machine settings",
 }
 MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
@@ -239,7 +244,7 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard | {"report"}, module
 
 
-TO_SPLIT = {"plugin", "sketch"}
+TO_SPLIT = {"plugin"}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pytest_nnxrng.compare import Comparison, Difference, compare
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf, dtype_of
 from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
-from pytest_nnxrng.sketch import digest
 
 EXACT = Tolerance({}, exact=True)
 ZERO = Tolerance({"*": 0.0})

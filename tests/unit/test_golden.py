@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import FORMAT, Golden, GoldenError, dumps, json_string, read
 from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import (
@@ -23,11 +24,10 @@ from pytest_nnxrng.leaf import (
     constant,
     dtype_of,
     is_inexact,
-    statistics,
     storage,
 )
 from pytest_nnxrng.leaves import flatten
-from pytest_nnxrng.sketch import digest
+from pytest_nnxrng.moments import statistics
 from pytest_nnxrng.values import write_values
 
 OWNER = Owner("TestA", "test_mlp", "adam-1", "output", "value")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import Golden, read
 from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.sketch import digest
 from pytest_nnxrng.store import stage
 
 OWNER = Owner("", "test_f", None, "1", "value")

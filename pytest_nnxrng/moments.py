@@ -1,0 +1,127 @@
+"""What a reader sees of a leaf: mean, std, min and max, in float64, six digits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_nnxrng.leaf import INTEGERS
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+Row: TypeAlias = dict[str, float | int | str]
+
+_BLOCK = 1 << 16  # elements; a float64 copy of them stays in the cache
+_NARROW = 1e-6  # below this share of the mean square, a variance is not told by sums of squares
+
+
+# Signalling NaNs and float64 near its end: neither is worth a warning.
+@np.errstate(over="ignore", invalid="ignore")
+def statistics(array: Array) -> Row:
+    """Mean, std, min and max of an array; of a leaf with one distinct bit pattern only
+    ``constant``, exactly; of a scalar its ``value``; elements that are not finite are counted
+    apart.
+    """
+    if (plain := plainly(array)) is not None:
+        return plain
+    flat = _reals(array)
+    total = square = 0.0
+    low, high, finite = math.inf, -math.inf, 0
+    shift = None
+    work = np.empty(min(flat.size, _BLOCK))
+    for start in range(0, flat.size, _BLOCK):
+        block = work[: min(_BLOCK, flat.size - start)]
+        np.copyto(block, flat[start : start + _BLOCK], casting="unsafe")
+        least, most = float(block.min()), float(block.max())
+        if not (math.isfinite(least) and math.isfinite(most)):
+            block = block[np.isfinite(block)]
+            if not block.size:
+                continue
+            least, most = float(block.min()), float(block.max())
+        # Shifted by an element, so that the variance of a narrow distribution survives.
+        shift = float(block[0]) if shift is None else shift
+        low, high = min(low, least), max(high, most)
+        block -= shift
+        total += float(block.sum())
+        square += float(np.square(block, out=block).sum())
+        finite += block.size
+    if shift is None:
+        return {"nonfinite": flat.size}
+    mean = total / finite
+    deviation = math.sqrt(max(square / finite - mean * mean, 0.0))
+    return _row(mean + shift, deviation, low, high, flat.size - finite)
+
+
+def plainly(array: Array) -> Row | None:
+    """The statistics of an empty array, a scalar, or equal bits throughout; None of others."""
+    if array.size == 0:
+        return {}
+    flat = _reals(array)
+    if array.ndim == 0 and array.dtype.kind != "c":
+        return {"value": _number(flat[0])}
+    bits = flat.view(f"u{flat.dtype.itemsize}")
+    starts = range(0, bits.size, _BLOCK)
+    if all(bool((bits[at : at + _BLOCK] == bits[0]).all()) for at in starts):
+        return {"constant": _exact(flat[0])}
+    return None
+
+
+class Moments:
+    """Sums of what `sketch` passes over, from which its statistics follow without another pass."""
+
+    def __init__(self) -> None:
+        self._total = self._square = 0.0
+        self._low, self._high = math.inf, -math.inf
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add(self, rows: Floats, low: float, high: float) -> None:
+        """Count in finite numbers from low to high: (rows, columns), zeros where there are none."""
+        self._low, self._high = min(self._low, low), max(self._high, high)
+        self._total += float(np.add.reduce(rows, axis=None))
+        # Row by row: BLAS starts no threads of its own for so little.
+        self._square += float(np.matmul(rows[:, None, :], rows[:, :, None]).sum())
+
+    def row(self, size: int, nonfinite: int) -> Row | None:
+        """The statistics; None where these sums cannot tell them to six digits."""
+        finite = size - nonfinite
+        if not finite:
+            return None
+        mean, square = self._total / finite, self._square / finite
+        variance = square - mean * mean
+        if not _NARROW * square < variance < math.inf:
+            return None
+        return _row(mean, math.sqrt(variance), self._low, self._high, nonfinite)
+
+
+def _reals(array: Array) -> Array:
+    """The numbers of an array in one dimension, two of a complex one."""
+    if array.dtype.kind == "c":
+        return np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
+    return array.reshape(-1)
+
+
+def _row(mean: float, deviation: float, low: float, high: float, nonfinite: int) -> Row:
+    numbers = {"mean": mean, "std": deviation, "min": low, "max": high}
+    row: Row = {name: _number(number) for name, number in numbers.items()}
+    return row | {"nonfinite": nonfinite} if nonfinite else row
+
+
+def _exact(value: Any) -> float | int | str:
+    if value.dtype.kind in "biu" or value.dtype.name in INTEGERS:
+        return int(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return str(number)
+    plain = number == int(number) and abs(number) < 1e6 and math.copysign(1, number) > 0
+    return int(number) if plain else number
+
+
+def _number(value: Any) -> float | int | str:
+    number = float(value)
+    if not math.isfinite(number):
+        return str(number)
+    rounded = float(f"{number:.6g}")
+    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e6 else rounded
