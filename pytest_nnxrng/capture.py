@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from pytest_nnxrng import derivation
+from pytest_nnxrng import derivation, processes
 from pytest_nnxrng.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,
@@ -50,7 +50,7 @@ def capture(value: Any, options: Options) -> Flat:
             )
     leaves = tuple(flat.leaves) if options.abstract else _digested(flat.leaves)
     if options.abstract:
-        leaves = tuple(replace(leaf, read=None) for leaf in leaves)
+        leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in leaves)
     if not options.sharding:
         leaves = tuple(replace(leaf, sharding=None) for leaf in leaves)
     return Flat(leaves, flat.aliases)
@@ -60,10 +60,10 @@ def _digested(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
     """Every leaf with its digest; big ones side by side, since hashing releases the GIL."""
 
     def one(leaf: Leaf) -> Leaf:
-        assert leaf.read is not None
-        return replace(leaf, digest=digest(leaf.read()))
+        return replace(leaf, digest=digest(leaf.contents()))
 
-    if sum(leaf.size for leaf in leaves) < 1 << 20:
+    # What other processes hold is read by all of them in one order.
+    if processes.count() > 1 or sum(leaf.size for leaf in leaves) < 1 << 20:
         return tuple(map(one, leaves))
     with ThreadPoolExecutor(max_workers=4) as pool:
         return tuple(pool.map(one, leaves))

@@ -152,7 +152,7 @@ def _leaf(
             if not kinds:
                 result.unread.append(old.path)
                 return
-        elif (new.digest or digest(new.read())) != old.digest:
+        elif (new.digest or digest(new.contents())) != old.digest:
             numbers = gap(old, new, tolerance)
             if numbers is None or not numbers.is_rounding:
                 kinds.append("values")

@@ -195,7 +195,7 @@ def _repeats(build: Build, obtained: Flat) -> bool:
         again = flatten(build.again(), build.only)
     except Exception:  # a constructor that runs once in a process, say
         return True
-    digests = {leaf.path: digest(leaf.read()) for leaf in again.leaves if leaf.read is not None}
+    digests = {leaf.path: digest(leaf.contents()) for leaf in again.leaves if leaf.read is not None}
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 

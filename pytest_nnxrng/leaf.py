@@ -10,6 +10,9 @@ from typing import Any
 import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
 import numpy as np
 
+from pytest_nnxrng.digest import blocks
+from pytest_nnxrng.slabs import Slabs
+
 _FLOAT8 = [
     "float8_e3m4",
     "float8_e4m3",
@@ -25,6 +28,7 @@ _SMALLER = [
     *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
 ]
 _INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
+NARROW = frozenset(_SMALLER)  # less than a byte an element
 _ONE_BYTE = [*_FLOAT8, *_SMALLER]
 _NATIVE = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -51,7 +55,8 @@ class Leaf:
     ``python float`` and the like for Python numbers. ``read`` gives the elements in host
     memory: shape and dtype as named, but for keys, whose uint32 key data comes (shape +
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
-    that the golden does not store.
+    that the golden does not store. Elements that lie on several devices also come as
+    ``slabs``, which ``contents`` prefers: ``read`` then puts the whole leaf together.
     """
 
     path: str
@@ -67,6 +72,14 @@ class Leaf:
     initializer: str | None = None
     stored: bool = True
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
+    slabs: Slabs | None = field(default=None, compare=False, repr=False)
+
+    def contents(self) -> np.ndarray | Slabs:
+        """The elements of a leaf that has some, for what reads them in C order alone."""
+        if self.slabs is not None:
+            return self.slabs
+        assert self.read is not None
+        return self.read()
 
     @property
     def size(self) -> int:
@@ -119,7 +132,7 @@ def is_inexact(name: str) -> bool:
 
 # Signalling NaNs and float64 near its end: neither is worth a warning.
 @np.errstate(over="ignore", invalid="ignore")
-def statistics(array: np.ndarray) -> dict[str, float | int | str]:
+def statistics(array: np.ndarray | Slabs) -> dict[str, float | int | str]:
     """What a reader sees of a leaf: mean, std, min and max, in float64, six digits.
 
     Of a leaf with one distinct bit pattern only ``constant``, exactly; of a scalar its ``value``;
@@ -127,19 +140,18 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
     """
     if array.size == 0:
         return {}
-    if array.dtype.kind == "c":
-        array = array.reshape(-1).view(array.real.dtype)
-    flat = array.reshape(-1)
-    if array.ndim == 0:
-        return {"value": _number(flat[0])}
-    bits = flat.view(f"u{flat.dtype.itemsize}")
-    if (bits == bits[0]).all():
-        return {"constant": _exact(flat[0])}
+    real = np.empty(0, array.dtype).real.dtype if array.dtype.kind == "c" else array.dtype
+    size = array.size * (array.dtype.itemsize // real.itemsize)
+    first = next(blocks(array, 1)).copy().view(real)[:1]
+    if array.ndim == 0 and size == 1:
+        return {"value": _number(first[0])}
+    if all(one_pattern(block.view(real), first) for block in blocks(array, 1 << 15)):
+        return {"constant": _exact(first[0])}
     total = square = 0.0
     low, high, finite = math.inf, -math.inf, 0
     shift = None
-    for start in range(0, flat.size, 1 << 16):
-        block = flat[start : start + (1 << 16)].astype(np.float64)
+    for run in blocks(array, (1 << 16) * real.itemsize // array.dtype.itemsize):
+        block = run.view(real).astype(np.float64)
         block = block[np.isfinite(block)]
         if not block.size:
             continue
@@ -160,9 +172,15 @@ def statistics(array: np.ndarray) -> dict[str, float | int | str]:
             "min": _number(low),
             "max": _number(high),
         }
-    if finite != flat.size:
-        row["nonfinite"] = flat.size - finite
+    if finite != size:
+        row["nonfinite"] = size - finite
     return row
+
+
+def one_pattern(block: np.ndarray, first: np.ndarray) -> bool:
+    """Whether every element of a flat run has the bits of the one of ``first``."""
+    unsigned = f"u{block.dtype.itemsize}"
+    return bool((block.view(unsigned) == first.view(unsigned)).all())
 
 
 def constant(leaf: Leaf) -> np.ndarray | None:

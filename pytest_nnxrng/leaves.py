@@ -17,8 +17,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from pytest_nnxrng import sharded
 from pytest_nnxrng.golden import json_string
 from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, storage
+from pytest_nnxrng.slabs import Slabs
 
 _PLAIN_KEY = re.compile(r"(?!__metadata__\Z)[A-Za-z_][A-Za-z0-9_]*\Z")
 _SCALARS: dict[type, tuple[str, str]] = {
@@ -233,8 +235,16 @@ def _leaf(
             storage(dtype)
         except UnsupportedDtype:
             raise _unsupported(path, value) from None
-    read = _reader(path, value)
-    return Leaf(name, type or "array", shape, dtype, rng=rng, sharding=sharding, read=read)
+    read, slabs = _reader(path, value), None
+    if isinstance(value, jax.Array) and sharded.is_spread(value):
+        slabs = _slabs(value)
+        read = slabs.whole
+    return Leaf(name, type or "array", shape, dtype, rng, sharding, read=read, slabs=slabs)
+
+
+def _slabs(value: jax.Array) -> Slabs:
+    keys = jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return sharded.slabs(jax.random.key_data(value) if keys else value)
 
 
 def _dtype(value: Any) -> str:

@@ -39,6 +39,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from pytest_nnxrng.digest import blocks, digest, octets
+from pytest_nnxrng.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -103,7 +104,7 @@ class Sketch:
         return cls(size, numbers[:SUMS], signed, low, high, wide, count, kinds)
 
 
-def sketch(array: Array) -> tuple[str, Sketch | None]:
+def sketch(array: Array | Slabs) -> tuple[str, Sketch | None]:
     """`digest(array)`, and the sketch of a float or complex array, in one pass over it.
 
     None for other dtypes (integers, bools: their digest decides), and for a float64 array whose

@@ -32,19 +32,20 @@ STANDARD_LIBRARY_ALONE = {
 }
 # numpy and what holds and packs its arrays
 CORE = {
-    "leaf": "",
-    "digest": "",
-    "sketch": "digest",
+    "slabs": "",
+    "digest": "slabs",
+    "leaf": "digest slabs",
+    "sketch": "digest slabs",
     "judge": "sketch",
     "evidence": "",
     "folding": "",
     "selection": "",
-    "cautions": "leaf",
+    "cautions": "digest leaf slabs",
     "values": "digest leaf",
     "golden": "inventory leaf sketch values",
-    "numbers": "judge leaf sketch",
+    "numbers": "judge leaf sketch slabs",
     "compare": "digest leaf numbers",
-    "diagnose": "compare judge leaf numbers policy sketch",
+    "diagnose": "compare judge leaf numbers policy sketch slabs",
     "store": "golden inventory values",
     "report.text": "compare diagnose leaf numbers",
 }
@@ -57,7 +58,9 @@ JAX = {
     "rngs": "settings",
     "devices": "settings",
     "fingerprint": "expression folding",
-    "leaves": "golden leaf",
+    "processes": "",
+    "sharded": "leaf processes slabs",
+    "leaves": "golden leaf sharded slabs",
     "program": "selection",
     "elements": "program selection",
     "scans": "program selection",
@@ -69,7 +72,7 @@ JAX = {
     "explain": "compare derivation diagnose digest environment golden leaf leaves numbers recall",
     "checks": "compare diagnose naming policy settings store",
     "lookup": "checks golden naming",
-    "capture": "cautions checks compare derivation digest explain leaf leaves numbers",
+    "capture": "processes cautions checks compare derivation digest explain leaf leaves numbers",
     "snapshot": (
         "capture checks compare derivation diagnose environment explain golden inventory leaf "
         "leaves lookup naming numbers policy report.machine settings sketch store"
