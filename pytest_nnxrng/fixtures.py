@@ -72,6 +72,25 @@ def nnx_device(pytestconfig: pytest.Config) -> jax.Device:
     return devices.find(pytestconfig.stash[SETTINGS].device)
 
 
+@pytest.fixture(scope="session")
+def nnx_mesh(nnx_device: jax.Device) -> Callable[..., jax.sharding.Mesh]:
+    """Makes meshes over devices of the platform under test: nnx_mesh(data=2, model=4).
+
+    The axes are in the order as written. With too few devices the test is skipped; on a CPU
+    pytest --nnx-cpu-devices=8 gives as many as are needed.
+    """
+    from pytest_nnxrng import devices
+
+    def make(**axes: int) -> jax.sharding.Mesh:
+        __tracebackhide__ = True
+        try:
+            return devices.mesh(nnx_device, axes)
+        except devices.TooFewDevices as error:
+            pytest.skip(str(error))
+
+    return make
+
+
 @pytest.fixture
 def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snapshot:
     """Snapshot assertions that keep a model's weights and outputs in golden files.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 
-from pytest_nnxrng import settings
+from pytest_nnxrng import settings, startup
 from pytest_nnxrng.naming import FOLDER
 from pytest_nnxrng.policy import Mode
-from pytest_nnxrng.settings import Settings, first
+from pytest_nnxrng.settings import BadSetting, Settings, first
 
 SETTINGS = pytest.StashKey[Settings]()
 
@@ -58,9 +61,15 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--nnx-device", metavar="DEVICE", help="where tests run: cpu, gpu, tpu, cuda, rocm, gpu:1"
     )
+    group.addoption(
+        "--nnx-cpu-devices",
+        metavar="N",
+        help="so many virtual CPU devices, set before JAX starts; for sharded models",
+    )
     group.addoption("--nnx-seed", metavar="N", help="the seed of the rngs fixture (default: 0)")
     parser.addini("nnx_seed", "the seed of the rngs fixture", default="")
     parser.addini("nnx_device", "where tests run, as --nnx-device", default="")
+    parser.addini("nnx_cpu_devices", "virtual CPU devices, as --nnx-cpu-devices", default="")
     parser.addini("nnx_snapshot_dir", "name of the folder of goldens", default="")
     parser.addini(
         "nnx_snapshot_store_limit",
@@ -91,6 +100,7 @@ def read(config: pytest.Config) -> Settings:
         ),
         prune=option("nnx_prune_snapshots"),
         device=first(option("nnx_device"), ini("nnx_device")),
+        cpu_devices=_cpu_devices(option("nnx_cpu_devices"), ini("nnx_cpu_devices")),
         folder=settings.folder_name(first(ini("nnx_snapshot_dir"), FOLDER), "nnx_snapshot_dir"),
         store_limit=(
             settings.size(limit, "nnx_snapshot_store_limit") if limit else settings.STORE_LIMIT
@@ -100,6 +110,35 @@ def read(config: pytest.Config) -> Settings:
         strict=ini("nnx_strict"),
         report=config.invocation_params.dir / report if report else None,
     )
+
+
+def _cpu_devices(option: str | None, ini: str) -> int | None:
+    value = first(option, ini)
+    source = "--nnx-cpu-devices" if option is not None else "nnx_cpu_devices"
+    return None if value is None else settings.cpu_devices(value, source)
+
+
+def set_environment(early: pytest.Config) -> None:
+    """Set what JAX reads when it starts, until the run ends.
+
+    Called before conftests are loaded, when options are known but not final. What cannot be
+    used is passed over: ``read`` says so, when pytest can show it.
+    """
+    given = early.known_args_namespace
+    with contextlib.suppress(BadSetting):
+        wish = startup.Wish(_cpu_devices(given.nnx_cpu_devices, early.getini("nnx_cpu_devices")))
+        changes = startup.plan(wish, os.environ)
+        before = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
+        early.add_cleanup(lambda: _restore(before))
+
+
+def _restore(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def narrowed(config: pytest.Config) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pytest_nnxrng import options, policy
-from pytest_nnxrng.fixtures import nnx_device, nnx_snapshot, rngs, rngs_factory
+from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.recorder import Recorder
 from pytest_nnxrng.report import machine
@@ -14,9 +16,11 @@ from pytest_nnxrng.settings import BadSetting
 
 __all__ = [
     "nnx_device",
+    "nnx_mesh",
     "nnx_snapshot",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtest_call",
     "pytest_runtest_makereport",
@@ -27,6 +31,10 @@ __all__ = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    options.set_environment(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,11 +49,21 @@ def pytest_configure(config: pytest.Config) -> None:
             raise BadSetting(refusal)
         if made.report is not None and not hasattr(config, "workerinput"):
             machine.prepare(made.report)
+        if made.cpu_devices is not None and not _is_xdist_controller(config):
+            _make_cpu_devices(made.cpu_devices)
         if made.device is not None:
             _use_device(config, made.device)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _make_cpu_devices(number: int) -> None:
+    # Without JAX in the process the environment says it all.
+    if "jax" in sys.modules:
+        from pytest_nnxrng import devices
+
+        devices.make_cpu_devices(number)
 
 
 def _use_device(config: pytest.Config, device: str) -> None:
@@ -64,6 +82,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     made = config.stash[SETTINGS]
     shown = [f"seed {made.seed}"] if made.seed else []
     shown += [f"device {made.device}"] if made.device else []
+    shown += [f"{made.cpu_devices} CPU devices"] if made.cpu_devices else []
     return [f"nnxrng: {', '.join(shown)}"] if shown else []
 
 

@@ -25,6 +25,7 @@ STANDARD_LIBRARY_ALONE = {
     "naming": "",
     "policy": "",
     "outcomes": "",
+    "startup": "",
     "settings": "naming policy",
     "inventory": "naming outcomes policy",
     "report.machine": "inventory outcomes settings",
@@ -53,7 +54,7 @@ JAX = {
     "source": "",
     "keystream": "",
     "rngs": "settings",
-    "devices": "settings",
+    "devices": "settings startup",
     "fingerprint": "expression folding",
     "leaves": "golden leaf",
     "program": "selection",
@@ -76,7 +77,7 @@ JAX = {
 # the only modules that import pytest; pytest itself loads `plugin` alone
 PYTEST = {
     "items": "naming",
-    "options": "naming policy settings",
+    "options": "naming policy settings startup",
     "fixtures": "items options settings",
     "running": "items outcomes policy report.machine",
     "recorder": "inventory items options outcomes policy report.machine",
