@@ -25,6 +25,7 @@ STANDARD_LIBRARY_ALONE = {
     "naming": "",
     "policy": "",
     "outcomes": "",
+    "startup": "",
     "settings": "naming policy",
     "inventory": "naming outcomes policy",
     "report.machine": "inventory outcomes settings",
@@ -56,7 +57,7 @@ JAX = {
     "source": "",
     "keystream": "",
     "rngs": "settings",
-    "devices": "settings",
+    "devices": "settings startup",
     "fingerprint": "expression folding",
     "processes": "",
     "sharded": "leaf processes slabs",
@@ -78,26 +79,35 @@ JAX = {
         "leaves lookup naming numbers policy report.machine settings sketch store"
     ),
 }
-TOP = {
-    "": "",
-    "report": "",
-    "plugin": "inventory naming outcomes policy report report.machine settings",
+# the only modules that import pytest; pytest itself loads `plugin` alone
+PYTEST = {
+    "items": "naming",
+    "options": "naming policy settings startup",
+    "fixtures": "items options settings",
+    "running": "items outcomes policy report.machine",
+    "recorder": "inventory items options outcomes policy report.machine",
+    "plugin": "fixtures options policy recorder report.machine running settings",
 }
-MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | TOP
+TOP = {"": "", "report": ""}
+MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
-# pytest executes the plugin, and the package before it, at every start: they import late.
+# pytest executes these, and the package before them, at every start: they import late.
 LATER = {
-    "plugin": "checks devices report.summary report.text rngs snapshot",
+    "items": "checks",
+    "fixtures": "checks devices rngs snapshot",
+    "running": "checks report.text",
+    "recorder": "report.summary",
+    "plugin": "devices",
     "": "cautions checks snapshot",
     "report.machine": "compare leaf",
 }
-LATER_OTHERS = {"plugin": {"jax", "flax"}}
+LATER_OTHERS = {module: {"jax", "flax"} for module in PYTEST}
 
 
 def others(module):
     if module in STANDARD_LIBRARY_ALONE or module in ("", "report"):
         return set()
-    if module == "plugin":
+    if module in PYTEST:
         return {"pytest"}
     return NUMERIC | ({"jax", "jaxlib", "flax"} if module in JAX else set())
 
@@ -223,11 +233,11 @@ def test_the_groups_are_built_on_each_other():
         assert set(needed.split()) <= standard, module
     for module, needed in CORE.items():
         assert set(needed.split()) <= core, module
-    for module, needed in TOP.items():
-        assert set(needed.split()) <= standard | {"report"}, module
+    for module, needed in PYTEST.items():
+        assert set(needed.split()) <= standard | set(PYTEST), module
 
 
-TO_SPLIT = {"derivation", "diagnose", "fingerprint", "plugin"}
+TO_SPLIT = {"derivation", "diagnose", "fingerprint"}
 
 
 @pytest.mark.parametrize(
@@ -273,6 +283,8 @@ def test_no_module_is_too_long_to_be_read(module):
         ("plugin", "import jax", "plugin imports jax"),
         ("plugin", "from pytest_nnxrng import snapshot", "plugin imports snapshot"),
         ("plugin", "from pytest_nnxrng import leaves", "plugin imports leaves"),
+        ("options", "from pytest_nnxrng import plugin", "options imports plugin"),
+        ("running", "import jax", "running imports jax"),
         ("", "from pytest_nnxrng import snapshot", " imports snapshot"),
         ("newcomer", "", "newcomer is not in the table"),
     ],
@@ -286,7 +298,7 @@ def test_a_module_that_breaks_a_rule_is_found(module, line, told):
     [
         ("plugin", "def f():\n    import jax"),
         ("plugin", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import flax"),
-        ("plugin", "def f():\n    from pytest_nnxrng import snapshot"),
+        ("fixtures", "def f():\n    from pytest_nnxrng import snapshot"),
         ("leaves", "import jax\nx = jax.__version__"),
         ("leaves", "from flax import nnx\nimport jax.numpy as jnp"),
         ("compare", "import numpy as np\nfrom pytest_nnxrng.leaf import Leaf"),
