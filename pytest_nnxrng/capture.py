@@ -52,7 +52,7 @@ def capture(value: Any, options: Options) -> Flat:
     if options.abstract:
         leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in leaves)
     if not options.sharding:
-        leaves = tuple(replace(leaf, sharding=None) for leaf in leaves)
+        leaves = tuple(replace(leaf, sharding=None, placed=None) for leaf in leaves)
     return Flat(leaves, flat.aliases)
 
 

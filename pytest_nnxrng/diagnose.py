@@ -12,6 +12,7 @@ from pytest_nnxrng.compare import Comparison, Difference
 from pytest_nnxrng.judge import difference
 from pytest_nnxrng.leaf import Leaf, dtype_of, is_inexact
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
+from pytest_nnxrng.placement import told
 from pytest_nnxrng.sketch import sketch
 from pytest_nnxrng.slabs import SLAB
 
@@ -119,7 +120,8 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
                 continue  # a key of another implementation: the flag's doing
             if kind in d.kinds and d.expected and d.obtained:
                 was, now = _plain(getattr(d.expected, kind)), _plain(getattr(d.obtained, kind))
-                groups.setdefault(f"{was} -> {now}", []).append(d.path)
+                change = sharding(d) if kind == "sharding" else f"{was} -> {now}"
+                groups.setdefault(change, []).append(d.path)
         for change, paths in groups.items():
             text = f"{change}: {_leaves(paths)}"
             causes.append(Cause(word, tuple(paths), text, "", change))
@@ -145,6 +147,17 @@ def _structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
             causes.append(Cause(word, tuple(paths), f"{_leaves(paths)}: {shown}", "", shown))
     return causes, pairs
+
+
+def sharding(d: Difference) -> str:
+    """What a leaf's sharding was and is."""
+    old, new = d.expected, d.obtained
+    if old is None or new is None or old.sharding is None:
+        return (
+            "not in the golden, which was written without sharding=True. Look at what is there "
+            "now, and record it with --nnx-update-only=sharding"
+        )
+    return told((old.sharding, new.sharding), (old.placed, new.placed))
 
 
 def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -> dict[str, str]:

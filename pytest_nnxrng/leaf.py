@@ -11,6 +11,7 @@ import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, .
 import numpy as np
 
 from pytest_nnxrng.digest import blocks
+from pytest_nnxrng.placement import Placement
 from pytest_nnxrng.slabs import Slabs
 
 _FLOAT8 = [
@@ -64,7 +65,8 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: str
     rng: bool = False
-    sharding: tuple[Any, ...] | None = None
+    sharding: tuple[Any, ...] | None = None  # of the metadata; None: not looked at
+    placed: Placement | None = None  # in fact; None: on one device, or not looked at
     digest: str | None = None
     statistics: Mapping[str, float | int | str] = field(default_factory=dict)
     sketch: Any = None  # a sketch.Sketch

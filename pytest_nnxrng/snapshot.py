@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,22 +11,19 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, naming, policy, settings, store
+from pytest_nnxrng import derivation, environment, naming, policy, settings
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
 from pytest_nnxrng.diagnose import Cause, same_fingerprints
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
-from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, constant, statistics
 from pytest_nnxrng.leaves import Flat, UnsupportedValue
 from pytest_nnxrng.lookup import Found, left_alone, load
 from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
-from pytest_nnxrng.policy import Decision, Outcome, Status
-from pytest_nnxrng.report.machine import OBTAINED
+from pytest_nnxrng.policy import Outcome, Status
+from pytest_nnxrng.recording import gains_placements, make_ready
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.sketch import sketch
 
 T = TypeVar("T")
 
@@ -190,7 +186,7 @@ def _run_check(
         checks, options, obtained, found, name, kind, build, repeats, whole, nnx_value, device
     )
     if result.decision.writes or (checks.settings.report and result.decision.fails):
-        _make_ready(checks, result, obtained, build, nnx_value, device)
+        make_ready(checks, result, obtained, found.golden, build, nnx_value, device)
     checks.results.append(result)
 
 
@@ -251,8 +247,9 @@ def _judge(
         except GoldenError as found_now:
             error = found_now
     status = _status(comparison, error)
-    # A golden made abstract gains its values when the user refreshes it.
+    # What a golden made abstract, or on one device, lacks it gains when the user refreshes it.
     complete = options.abstract or comparison is None or not comparison.unread
+    complete &= found.golden is None or not gains_placements(found.golden, obtained)
     causes: tuple[Cause, ...] = ()
     mode, models = checks.settings.mode, [r for r in checks.results if r.whole_model]
     follows = tuple(c for r in models for c in r.causes) if kind == "value" else ()
@@ -316,46 +313,6 @@ def _status(comparison: Comparison | None, error: GoldenError | None) -> Status:
     if not comparison.matches:
         return Status.DIFFERENT
     return Status.ROUNDED if comparison.rounded else Status.MATCHED
-
-
-def _make_ready(
-    checks: TestChecks,
-    result: Result,
-    obtained: Flat,
-    build: Build | None,
-    nnx_value: bool,
-    device: jax.Device,
-) -> None:
-    identity = checks.identity
-    owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
-    drawn: dict[str, Any] = {}
-    if build is not None and isinstance(build.trace, derivation.Trace):
-        obtained, drawn = derived(obtained, build.trace), streams(build.trace)
-    elif result.kind == "value" and nnx_value:
-        drawn = checks.given()
-    leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
-    made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
-    try:
-        if result.decision.writes:
-            result.staged = store.stage(result.path, made)
-        else:
-            assert checks.settings.report is not None
-            place = os.path.relpath(result.path, checks.rootdir)
-            store.stage(checks.settings.report / OBTAINED / place, made).commit()
-    except OSError as error:
-        result.decision = Decision(fails=True, writes=False)
-        result.problem = f"{result.path} cannot be written: {error.strerror or error}"
-
-
-def _to_store(leaf: Leaf, limit: int) -> Leaf:
-    if leaf.read is None:
-        return leaf
-    array = leaf.contents()
-    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    made = replace(leaf, statistics=shown, stored=array.nbytes <= limit)
-    if constant(made) is not None:
-        return replace(made, stored=False)  # the manifest holds it
-    return made if made.stored else replace(made, sketch=sketch(array)[1])
 
 
 # -- details ---------------------------------------------------------------------------

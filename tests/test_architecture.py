@@ -35,7 +35,8 @@ STANDARD_LIBRARY_ALONE = {
 CORE = {
     "slabs": "",
     "digest": "slabs",
-    "leaf": "digest slabs",
+    "placement": "",
+    "leaf": "digest placement slabs",
     "sketch": "digest slabs",
     "judge": "sketch",
     "evidence": "",
@@ -43,10 +44,10 @@ CORE = {
     "selection": "",
     "cautions": "digest leaf slabs",
     "values": "digest leaf",
-    "golden": "inventory leaf sketch values",
+    "golden": "inventory leaf placement sketch values",
     "numbers": "judge leaf sketch slabs",
-    "compare": "digest leaf numbers",
-    "diagnose": "compare judge leaf numbers policy sketch slabs",
+    "compare": "digest leaf numbers placement",
+    "diagnose": "compare judge leaf numbers placement policy sketch slabs",
     "store": "golden inventory values",
     "report.text": "compare diagnose leaf numbers",
 }
@@ -61,7 +62,7 @@ JAX = {
     "fingerprint": "expression folding",
     "processes": "",
     "sharded": "leaf processes slabs",
-    "leaves": "golden leaf sharded slabs",
+    "leaves": "golden leaf placement sharded slabs",
     "program": "selection",
     "elements": "program selection",
     "scans": "program selection",
@@ -74,9 +75,13 @@ JAX = {
     "checks": "compare diagnose naming policy settings store",
     "lookup": "checks golden naming",
     "capture": "processes cautions checks compare derivation digest explain leaf leaves numbers",
+    "recording": (
+        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
+        "sketch store"
+    ),
     "snapshot": (
-        "capture checks compare derivation diagnose environment explain golden inventory leaf "
-        "leaves lookup naming numbers policy report.machine settings sketch store"
+        "capture checks compare derivation diagnose environment explain golden "
+        "leaves lookup naming numbers policy recording settings"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone

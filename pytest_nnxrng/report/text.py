@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare import Comparison, Difference
-from pytest_nnxrng.diagnose import Cause
+from pytest_nnxrng.diagnose import Cause, sharding
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers
 
@@ -121,13 +121,15 @@ def _difference(difference: Difference, *, detailed: bool) -> list[str]:
         verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
         return [*_title(leaf), f"      {verb}"]
     lines = _title(replace(new, path=difference.path))
-    for kind in ("type", "shape", "dtype", "sharding"):
+    for kind in ("type", "shape", "dtype"):
         if kind in difference.kinds:
             was, now = getattr(old, kind), getattr(new, kind)
             if kind == "shape":
                 was, now = list(was), list(now)
             label = "Variable type" if kind == "type" else kind
             lines += _wrap(f"{label}: golden {was}, now {now}", "      ")
+    if "sharding" in difference.kinds:
+        lines += _wrap(f"sharding: {sharding(difference)}", "      ")
     if "derivation" in difference.kinds:
         lines += _wrap(f"golden: {_derivation(old)}; now: {_derivation(new)}", "      ")
     if "values" in difference.kinds:
