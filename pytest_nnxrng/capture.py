@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from pytest_nnxrng import derivation, processes
+from pytest_nnxrng import derivation
 from pytest_nnxrng.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,
@@ -23,16 +22,16 @@ from pytest_nnxrng.cautions import (
 )
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
 from pytest_nnxrng.compare import compare
-from pytest_nnxrng.digest import digest
 from pytest_nnxrng.explain import Build
-from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten, is_node
 from pytest_nnxrng.numbers import Tolerance
+from pytest_nnxrng.passes import digested
+from pytest_nnxrng.progress import Progress
 
 PACKAGE = str(Path(__file__).parent)
 
 
-def capture(value: Any, options: Options) -> Flat:
+def capture(value: Any, options: Options, progress: Progress) -> Flat:
     __tracebackhide__ = True
     flat = flatten(value, options.only)
     if not flat.leaves:
@@ -48,25 +47,13 @@ def capture(value: Any, options: Options) -> Flat:
                 f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
                 "check it with nnx_snapshot(abstract=True)"
             )
-    leaves = tuple(flat.leaves) if options.abstract else _digested(flat.leaves)
+    kept: dict[str, Any] = {} if options.sharding else {"sharding": None, "placed": None}
     if options.abstract:
-        leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in leaves)
-    if not options.sharding:
-        leaves = tuple(replace(leaf, sharding=None, placed=None) for leaf in leaves)
-    return Flat(leaves, flat.aliases)
-
-
-def _digested(leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
-    """Every leaf with its digest; big ones side by side, since hashing releases the GIL."""
-
-    def one(leaf: Leaf) -> Leaf:
-        return replace(leaf, digest=digest(leaf.contents()))
-
-    # What other processes hold is read by all of them in one order.
-    if processes.count() > 1 or sum(leaf.size for leaf in leaves) < 1 << 20:
-        return tuple(map(one, leaves))
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return tuple(pool.map(one, leaves))
+        bare_ones = (replace(leaf, read=None, slabs=None, **kept) for leaf in flat.leaves)
+        return Flat(tuple(bare_ones), flat.aliases)
+    size = sum(leaf.size for leaf in flat.leaves)
+    with progress.step(f"hashing {type(value).__name__}", size) as advance:
+        return Flat(digested(flat.leaves, advance, **kept), flat.aliases)
 
 
 def holds_nnx(value: Any) -> bool:
@@ -83,10 +70,11 @@ def repeats(model: Any, build: Build) -> bool:
     except Exception:  # a constructor that runs once in a process, say
         return True
     a, b = flatten(model), flatten(again)
-    return (
+    build.repeated = (
         a.aliases == b.aliases
-        and compare(_digested(a.leaves), _digested(b.leaves), Tolerance({}, exact=True)).matches
+        and compare(digested(a.leaves), digested(b.leaves), Tolerance({}, exact=True)).matches
     )
+    return build.repeated
 
 
 def warn(checks: TestChecks, obtained: Flat, value: Any, kind: str, build: Build | None) -> None:

@@ -14,6 +14,7 @@ from pytest_nnxrng.compare import Comparison
 from pytest_nnxrng.diagnose import Cause
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
+from pytest_nnxrng.progress import Progress
 from pytest_nnxrng.settings import Settings
 
 
@@ -70,6 +71,7 @@ class TestChecks:
     platform_device: Callable[[], jax.Device]
     rootdir: Path = field(default_factory=Path)
     given: Callable[[], dict[str, Any]] = dict
+    progress: Progress = field(default_factory=Progress)
     results: list[Result] = field(default_factory=list)
     closed: str = ""
     subtest_failed: bool = False

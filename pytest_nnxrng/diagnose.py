@@ -489,7 +489,7 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
     if new.read is None or not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
     if old.read is None:
-        ours = sketch(new.contents())[1] if old.sketch is not None else None
+        ours = sketch(new.contents()) if old.sketch is not None else None
         if ours is None or ours.size != old.sketch.size:
             return None
         gap = difference(old.sketch, ours)

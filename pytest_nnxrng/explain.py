@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from pytest_nnxrng import derivation, environment
 from pytest_nnxrng.compare import Comparison, compare
 from pytest_nnxrng.diagnose import Cause, Drawing, Evidence, diagnose
-from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
+from pytest_nnxrng.passes import digested
 from pytest_nnxrng.recall import recall
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -31,6 +31,7 @@ class Build:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     only: Any = None
+    repeated: bool = False  # a second call was seen to give the same model
 
     @cached_property
     def trace(self) -> derivation.Trace | derivation.Untraceable:
@@ -128,7 +129,8 @@ def explain(
         evidence = replace(evidence, untraceable=str(trace or ""))
         return diagnose(_recalled(evidence, golden, given, changes) if nnx_value else evidence)
     now, ours = derived(obtained, trace), streams(trace)
-    if any(leaf.read is not None for leaf in obtained.leaves) and not _repeats(build, obtained):
+    built = any(leaf.read is not None for leaf in obtained.leaves)
+    if built and not build.repeated and not _repeats(build, obtained):
         return diagnose(replace(evidence, repeats=False))
     # A flag that the golden's JAX did not have has no recorded value, but for those whose
     # value can be "unset".
@@ -195,7 +197,8 @@ def _repeats(build: Build, obtained: Flat) -> bool:
         again = flatten(build.again(), build.only)
     except Exception:  # a constructor that runs once in a process, say
         return True
-    digests = {leaf.path: digest(leaf.contents()) for leaf in again.leaves if leaf.read is not None}
+    made = digested(leaf for leaf in again.leaves if leaf.read is not None)
+    digests = {leaf.path: leaf.digest for leaf in made}
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 

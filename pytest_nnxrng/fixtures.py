@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.items import CHECKS, GIVEN, identity
+from pytest_nnxrng.items import CHECKS, GIVEN, PROGRESS, identity
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.settings import BadSetting
 
@@ -110,6 +110,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         lambda: nnx_device,
         request.config.rootpath,
         lambda: _given(request.node),
+        request.config.stash[PROGRESS],
     )
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (

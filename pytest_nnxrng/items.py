@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.progress import Progress
 
 GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
 CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
+PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
 
 
 def identity(item: pytest.Item) -> Identity:

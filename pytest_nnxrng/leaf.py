@@ -10,7 +10,6 @@ from typing import Any
 import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
 import numpy as np
 
-from pytest_nnxrng.digest import blocks
 from pytest_nnxrng.placement import Placement
 from pytest_nnxrng.slabs import Slabs
 
@@ -28,7 +27,7 @@ _SMALLER = [
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
     *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
 ]
-_INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
+INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
 NARROW = frozenset(_SMALLER)  # less than a byte an element
 _ONE_BYTE = [*_FLOAT8, *_SMALLER]
 _NATIVE = [
@@ -74,6 +73,7 @@ class Leaf:
     initializer: str | None = None
     stored: bool = True
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
+    fetched: bool = field(default=False, compare=False)  # read() takes memory for the elements
     slabs: Slabs | None = field(default=None, compare=False, repr=False)
 
     def contents(self) -> np.ndarray | Slabs:
@@ -132,59 +132,6 @@ def is_inexact(name: str) -> bool:
     )
 
 
-# Signalling NaNs and float64 near its end: neither is worth a warning.
-@np.errstate(over="ignore", invalid="ignore")
-def statistics(array: np.ndarray | Slabs) -> dict[str, float | int | str]:
-    """What a reader sees of a leaf: mean, std, min and max, in float64, six digits.
-
-    Of a leaf with one distinct bit pattern only ``constant``, exactly; of a scalar its ``value``;
-    elements that are not finite are counted apart.
-    """
-    if array.size == 0:
-        return {}
-    real = np.empty(0, array.dtype).real.dtype if array.dtype.kind == "c" else array.dtype
-    size = array.size * (array.dtype.itemsize // real.itemsize)
-    first = next(blocks(array, 1)).copy().view(real)[:1]
-    if array.ndim == 0 and size == 1:
-        return {"value": _number(first[0])}
-    if all(one_pattern(block.view(real), first) for block in blocks(array, 1 << 15)):
-        return {"constant": _exact(first[0])}
-    total = square = 0.0
-    low, high, finite = math.inf, -math.inf, 0
-    shift = None
-    for run in blocks(array, (1 << 16) * real.itemsize // array.dtype.itemsize):
-        block = run.view(real).astype(np.float64)
-        block = block[np.isfinite(block)]
-        if not block.size:
-            continue
-        # Shifted by an element, so that the variance of a narrow distribution survives.
-        shift = float(block[0]) if shift is None else shift
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
-        block -= shift
-        total += float(block.sum())
-        square += float(np.square(block).sum())
-        finite += block.size
-    row: dict[str, float | int | str] = {}
-    if finite and shift is not None:
-        mean = total / finite
-        deviation = math.sqrt(max(square / finite - mean * mean, 0.0))
-        row = {
-            "mean": _number(mean + shift),
-            "std": _number(deviation),
-            "min": _number(low),
-            "max": _number(high),
-        }
-    if finite != size:
-        row["nonfinite"] = size - finite
-    return row
-
-
-def one_pattern(block: np.ndarray, first: np.ndarray) -> bool:
-    """Whether every element of a flat run has the bits of the one of ``first``."""
-    unsigned = f"u{block.dtype.itemsize}"
-    return bool((block.view(unsigned) == first.view(unsigned)).all())
-
-
 def constant(leaf: Leaf) -> np.ndarray | None:
     """The elements of a leaf that has a ``constant``, without allocating them; else None.
 
@@ -199,21 +146,3 @@ def constant(leaf: Leaf) -> np.ndarray | None:
             return np.broadcast_to(one.astype(dtype_of(leaf.dtype)), leaf.shape)
     except (ValueError, TypeError, ArithmeticError):
         return None
-
-
-def _exact(value: Any) -> float | int | str:
-    if value.dtype.kind in "biu" or value.dtype.name in _INTEGERS:
-        return int(value)
-    number = float(value)
-    if not math.isfinite(number):
-        return str(number)
-    plain = number == int(number) and abs(number) < 1e6 and math.copysign(1, number) > 0
-    return int(number) if plain else number
-
-
-def _number(value: Any) -> float | int | str:
-    number = float(value)
-    if not math.isfinite(number):
-        return str(number)
-    rounded = float(f"{number:.6g}")
-    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e6 else rounded

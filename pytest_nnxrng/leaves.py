@@ -241,7 +241,18 @@ def _leaf(
         slabs = _slabs(value)
         read = slabs.whole
     placed = _placed(value) if shape else None
-    return Leaf(name, type or "array", shape, dtype, rng, sharding, placed, read=read, slabs=slabs)
+    return Leaf(
+        name,
+        type or "array",
+        shape,
+        dtype,
+        rng,
+        sharding,
+        placed,
+        read=read,
+        fetched=slabs is not None,
+        slabs=slabs,
+    )
 
 
 def _placed(value: Any) -> Placement | None:

@@ -165,7 +165,7 @@ def _tells_more(found: Numbers, shown: Numbers) -> bool:
 
 def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
     assert new.read is not None
-    _, ours = sketch(new.contents())
+    ours = sketch(new.contents())
     if ours is None or ours.size != old.sketch.size:
         return None
     scale = old.sketch.scale

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
-from pytest_nnxrng import options, policy
+from pytest_nnxrng import options, policy, progress
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
+from pytest_nnxrng.items import PROGRESS
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.recorder import Recorder
 from pytest_nnxrng.report import machine
@@ -54,6 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if made.device is not None:
             _use_device(config, made.device)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
+        config.stash[PROGRESS] = progress.on(
+            sys.stdout, worker=hasattr(config, "workerinput"), environ=os.environ
+        )
+        config.add_cleanup(config.stash[PROGRESS].close)
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -13,11 +13,11 @@ from pytest_nnxrng.checks import Result, TestChecks
 from pytest_nnxrng.explain import Build, derived, streams
 from pytest_nnxrng.golden import Golden
 from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import Leaf, constant, statistics
+from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat
+from pytest_nnxrng.passes import kept
 from pytest_nnxrng.policy import Decision
 from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.sketch import sketch
 
 
 def make_ready(
@@ -39,7 +39,9 @@ def make_ready(
         drawn = checks.given()
     if golden is not None:
         obtained = _with_placements(obtained, golden)
-    leaves = tuple(_to_store(leaf, checks.settings.store_limit) for leaf in obtained.leaves)
+    size = sum(leaf.size for leaf in obtained.leaves)
+    with checks.progress.step(f"summing up {result.path.name}", size) as advance:
+        leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
         if result.decision.writes:
@@ -51,17 +53,6 @@ def make_ready(
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
-
-
-def _to_store(leaf: Leaf, limit: int) -> Leaf:
-    if leaf.read is None:
-        return leaf
-    array = leaf.contents()
-    shown = {} if leaf.dtype.startswith("key<") else statistics(array)
-    made = replace(leaf, statistics=shown, stored=array.nbytes <= limit)
-    if constant(made) is not None:
-        return replace(made, stored=False)  # the manifest holds it
-    return made if made.stored else replace(made, sketch=sketch(array)[1])
 
 
 def gains_placements(golden: Golden, obtained: Flat) -> bool:

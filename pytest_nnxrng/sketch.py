@@ -38,7 +38,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pytest_nnxrng.digest import blocks, digest, octets
+from pytest_nnxrng.digest import blocks
+from pytest_nnxrng.moments import Moments
 from pytest_nnxrng.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
@@ -104,29 +105,28 @@ class Sketch:
         return cls(size, numbers[:SUMS], signed, low, high, wide, count, kinds)
 
 
-def sketch(array: Array | Slabs) -> tuple[str, Sketch | None]:
-    """`digest(array)`, and the sketch of a float or complex array, in one pass over it.
+def sketch(array: Array | Slabs, moments: Moments | None = None) -> Sketch | None:
+    """The sketch of a float or complex array, in one pass over it; `moments` count in the same.
 
     None for other dtypes (integers, bools: their digest decides), and for a float64 array whose
     sums overflow. Needs 2 MB beside the array.
     """
-    hasher = xxhash.xxh3_128()
     real = _real(array.dtype)
     if real is None:
-        return digest(array), None
+        return None
     parts = max(1, array.dtype.itemsize // real.itemsize)
-    cells = _Cells(array.size * parts)
+    cells = _Cells(array.size * parts, moments)
     # A block holds whole elements, two reals each of a complex array: rows are even.
     for index, block in enumerate(blocks(array, cells.block // parts)):
-        hasher.update(octets(block))
         cells.add(index, block.view(real))
-    return hasher.hexdigest(), cells.sketch(wide=real.itemsize == 8)
+    return cells.sketch(wide=real.itemsize == 8)
 
 
 class _Cells:
     """The running sums of `sketch`, and the memory it works in."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, moments: Moments | None) -> None:
+        self._moments = moments
         self._size, self.block = size, block_size(size)
         self._blocks = -(-size // self.block)
         self._work = np.zeros((self.block // COLUMNS, COLUMNS))
@@ -149,6 +149,8 @@ class _Cells:
             low, high = self._exclude(index, values)
         self._low[segment] = min(self._low[segment], low)
         self._high[segment] = max(self._high[segment], high)
+        if self._moments is not None:
+            self._moments.add(work, low, high)
 
         bits = work.view(np.uint64)
         np.bitwise_xor(bits, _SIGNS[(index * 0x9E3779B1 & 0xFFFFFFFF) >> 20, : len(work)], out=bits)

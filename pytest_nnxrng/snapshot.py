@@ -131,7 +131,8 @@ def _run_init(
     before = _before(build, args, kwargs, options)
     same = True
     if options.abstract:
-        trace = before.trace if before is not None else "its arguments cannot be copied"
+        with checks.progress.step(f"tracing {_callable_name(build)}"):
+            trace = before.trace if before is not None else "its arguments cannot be copied"
         if not isinstance(trace, derivation.Trace):
             raise SnapshotError(
                 f"abstract=True needs a build that JAX can trace, and {_callable_name(build)} is "
@@ -142,8 +143,9 @@ def _run_init(
     else:
         model = build(*args, **kwargs)
         if before is not None and checks.settings.mode.update:
-            _ = before.trace  # to be recorded, and looked at for warnings
-            same = repeats(model, before)
+            with checks.progress.step(f"building {_callable_name(build)} again"):
+                _ = before.trace  # to be recorded, and looked at for warnings
+                same = repeats(model, before)
     if not holds_nnx(model):
         raise SnapshotError(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
@@ -174,7 +176,7 @@ def _run_check(
     __tracebackhide__ = True
     _guard(checks)
     name = _name(checks, options)
-    obtained = capture(value, options)
+    obtained = capture(value, options, checks.progress)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     warn(checks, obtained, value, kind, build)
@@ -256,19 +258,20 @@ def _judge(
     if comparison is not None and status is Status.DIFFERENT and (mode.only or not mode.update):
         assert found.golden is not None
         try:
-            causes = explain(
-                found.golden,
-                obtained,
-                comparison,
-                changes,
-                _tolerance(checks.settings, options, kind),
-                kind=kind,
-                build=build,
-                repeats=repeats,
-                model=follows if models and not nnx_value else None,
-                nnx_value=nnx_value,
-                given=checks.given(),
-            )
+            with checks.progress.step(f"explaining {found.path.name}"):
+                causes = explain(
+                    found.golden,
+                    obtained,
+                    comparison,
+                    changes,
+                    _tolerance(checks.settings, options, kind),
+                    kind=kind,
+                    build=build,
+                    repeats=repeats,
+                    model=follows if models and not nnx_value else None,
+                    nnx_value=nnx_value,
+                    given=checks.given(),
+                )
         except GoldenError as found_now:
             status, error = _status(None, found_now), found_now
         except environment.BadFlag:

@@ -28,6 +28,7 @@ STANDARD_LIBRARY_ALONE = {
     "startup": "",
     "settings": "naming policy",
     "inventory": "naming outcomes policy",
+    "progress": "",
     "report.machine": "inventory outcomes settings",
     "report.summary": "outcomes",
 }
@@ -36,8 +37,9 @@ CORE = {
     "slabs": "",
     "digest": "slabs",
     "placement": "",
-    "leaf": "digest placement slabs",
-    "sketch": "digest slabs",
+    "leaf": "placement slabs",
+    "moments": "digest leaf slabs",
+    "sketch": "digest moments slabs",
     "judge": "sketch",
     "evidence": "",
     "folding": "",
@@ -48,6 +50,7 @@ CORE = {
     "numbers": "judge leaf sketch slabs",
     "compare": "digest leaf numbers placement",
     "diagnose": "compare judge leaf numbers placement policy sketch slabs",
+    "passes": "digest leaf moments progress sketch",
     "store": "golden inventory values",
     "report.text": "compare diagnose leaf numbers",
 }
@@ -71,13 +74,13 @@ JAX = {
     "derivation": "expression fingerprint leaves source",
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
-    "explain": "compare derivation diagnose digest environment golden leaf leaves numbers recall",
-    "checks": "compare diagnose naming policy settings store",
+    "explain": "compare derivation diagnose environment golden leaf leaves numbers passes recall",
+    "checks": "compare diagnose naming policy progress settings store",
     "lookup": "checks golden naming",
-    "capture": "processes cautions checks compare derivation digest explain leaf leaves numbers",
+    "capture": "cautions checks compare derivation explain leaves numbers passes progress",
     "recording": (
-        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
-        "sketch store"
+        "checks derivation environment explain golden inventory leaf leaves passes policy "
+        "report.machine store"
     ),
     "snapshot": (
         "capture checks compare derivation diagnose environment explain golden "
@@ -91,14 +94,14 @@ PYTEST = {
     "fixtures": "items options settings",
     "running": "items outcomes policy report.machine",
     "recorder": "inventory items options outcomes policy report.machine",
-    "plugin": "fixtures options policy recorder report.machine running settings",
+    "plugin": "fixtures items options policy progress recorder report.machine running settings",
 }
 TOP = {"": "", "report": ""}
 MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes these, and the package before them, at every start: they import late.
 LATER = {
-    "items": "checks",
+    "items": "checks progress",
     "fixtures": "checks devices rngs snapshot",
     "running": "checks report.text",
     "recorder": "report.summary",

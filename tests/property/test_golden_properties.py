@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as npst
 from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import Golden, GoldenError, dumps, json_string, read
 from pytest_nnxrng.inventory import Owner, parse_owner, read_owner
-from pytest_nnxrng.leaf import Leaf, statistics
+from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.moments import statistics
 from pytest_nnxrng.values import write_values
 
 pytestmark = pytest.mark.filterwarnings("error")

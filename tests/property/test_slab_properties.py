@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from pytest_nnxrng.cautions import _same_slices
 from pytest_nnxrng.digest import digest
-from pytest_nnxrng.leaf import Leaf, statistics
+from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.moments import statistics
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance, gap
 from pytest_nnxrng.sketch import sketch
 from pytest_nnxrng.slabs import Slabs, boxes
@@ -99,7 +100,7 @@ SHARDED = """
     from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
     from pytest_nnxrng import sharded
     from pytest_nnxrng.digest import digest
-    from pytest_nnxrng.leaf import statistics
+    from pytest_nnxrng.moments import statistics
     from pytest_nnxrng.leaves import flatten
     from pytest_nnxrng.sketch import sketch
 

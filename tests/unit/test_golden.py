@@ -24,10 +24,10 @@ from pytest_nnxrng.leaf import (
     constant,
     dtype_of,
     is_inexact,
-    statistics,
     storage,
 )
 from pytest_nnxrng.leaves import flatten
+from pytest_nnxrng.moments import statistics
 from pytest_nnxrng.values import write_values
 
 OWNER = Owner("TestA", "test_mlp", "adam-1", "output", "value")

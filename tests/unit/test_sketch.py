@@ -22,7 +22,7 @@ TOL = 1e-5
 
 
 def _of(array: NDArray[Any]) -> Sketch:
-    result = sketch(array)[1]
+    result = sketch(array)
     assert result is not None
     return result
 
@@ -58,20 +58,20 @@ def test_every_dtype_and_layout_has_one_digest_and_one_sketch(
     dtype: Any, shape: tuple[int, ...]
 ) -> None:
     array = (np.arange(math.prod(shape)) % 2).reshape(shape).astype(dtype)
-    expected = (xxhash.xxh3_128_hexdigest(array.tobytes()), sketch(array)[1])
-    assert digest(array) == expected[0]
-    assert sketch(array) == expected
-    assert sketch(np.asfortranarray(array)) == expected
+    expected = (xxhash.xxh3_128_hexdigest(array.tobytes()), sketch(array))
+    for layout in (array, np.asfortranarray(array)):
+        assert (digest(layout), sketch(layout)) == expected
     if array.dtype.isbuiltin == 1:
         swapped = array.astype(array.dtype.newbyteorder(">"))
-        assert sketch(swapped) == expected
+        assert (digest(swapped), sketch(swapped)) == expected
 
 
 def test_a_large_transposed_array_is_taken_in_c_order() -> None:
     array = _normal(1_500_000).reshape(3, 1000, 500)
     view = array.transpose(2, 0, 1)
-    assert sketch(view) == sketch(np.ascontiguousarray(view))
-    assert sketch(view) != sketch(array)
+    for made in (digest, sketch):
+        assert made(view) == made(np.ascontiguousarray(view))
+        assert made(view) != made(array)
 
 
 def test_the_spare_bits_of_a_narrow_dtype_do_not_count() -> None:
@@ -91,16 +91,16 @@ def test_the_spare_bits_of_a_narrow_dtype_do_not_count() -> None:
 )
 def test_bytes_that_do_not_travel_are_refused(array: NDArray[Any]) -> None:
     with pytest.raises(TypeError, match="no portable bytes to digest"):
-        sketch(array)
+        digest(array)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.bool_, np.uint8, ml_dtypes.int4])
 def test_exact_dtypes_have_no_sketch(dtype: Any) -> None:
-    assert sketch(np.ones(10, dtype))[1] is None
+    assert sketch(np.ones(10, dtype)) is None
 
 
 def test_float64_sums_that_overflow_have_no_sketch() -> None:
-    assert sketch(np.full(100_000, 1.7e308))[1] is None
+    assert sketch(np.full(100_000, 1.7e308)) is None
 
 
 def test_a_known_sketch_stays_what_it_is() -> None:
