@@ -93,3 +93,11 @@ def told(
 
 def _show(spec: Spec) -> str:
     return f"P({', '.join(map(repr, spec))})"
+
+
+def axes(spec: Iterable[Any]) -> tuple[tuple[str, ...], ...]:
+    """The names at each axis: ``(None, "a", ("b", "c"))`` -> ``((), ("a",), ("b", "c"))``."""
+    return tuple(
+        axis if isinstance(axis, tuple) else () if axis is None else (axis,)
+        for axis in normal(spec)
+    )

@@ -127,5 +127,5 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         fingerprints=result.fingerprints,
         causes=tuple(asdict(cause) for cause in result.causes),
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
-        notes=(result.note,) if result.note and result.written else (),
+        notes=((result.note,) if result.note and result.written else ()) + result.notes,
     )

@@ -11,11 +11,12 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, naming, policy, settings
+from pytest_nnxrng import derivation, environment, equivalence, naming, policy, settings
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
 from pytest_nnxrng.diagnose import Cause, same_fingerprints
+from pytest_nnxrng.equivalence import Form
 from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaves import Flat, UnsupportedValue
@@ -23,6 +24,7 @@ from pytest_nnxrng.lookup import Found, left_alone, load
 from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.policy import Outcome, Status
 from pytest_nnxrng.recording import gains_placements, make_ready
+from pytest_nnxrng.report import forms
 from pytest_nnxrng.settings import Settings
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class Snapshot:
         abstract: bool = False,
         sharding: bool = False,
         per_platform: bool = False,
+        also: Any = (),
     ) -> Snapshot:
         """The same assertions with these options.
 
@@ -61,8 +64,11 @@ class Snapshot:
           only: an ``nnx`` filter; what it rejects is not part of the golden.
           abstract: check structure, types, shapes and dtypes without allocating anything;
             ``check_init`` then returns what ``nnx.eval_shape`` gives.
-          sharding: check each leaf's sharding metadata, too.
+          sharding: check how each leaf is sharded, too: by its metadata, and in fact.
           per_platform: keep a golden of its own for each platform (``...@gpu.json``).
+          also: other ways of building that must give ``check_init`` the same model: ``"jit"``
+            (under ``nnx.jit``) and ``"sharded"`` (the same over a mesh, as the metadata of its
+            Variables says), or ``{"sharded": mesh}``. They need no golden.
 
         Raises:
           SnapshotError: for options that exclude each other or cannot be used.
@@ -77,7 +83,10 @@ class Snapshot:
             settings.tolerance(atol, "nnx_snapshot(atol=...)")
         except settings.BadSetting as error:
             raise SnapshotError(str(error)) from None
-        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform)
+        if abstract and also:
+            raise SnapshotError("also=... builds the model: leave out abstract=True")
+        ways = equivalence.forms(also)
+        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
         return Snapshot(self._checks, options)
 
     def check(self, value: T, name: str | None = None) -> T:
@@ -93,6 +102,8 @@ class Snapshot:
             cannot work. A mismatch does not raise: it fails the test at its end.
         """
         __tracebackhide__ = True
+        if self._options.also:
+            raise SnapshotError("also=... builds the model, which check_init does, not check")
         options = replace(self._options, name=self._options.name if name is None else name)
         try:
             _run_check(self._checks, options, value, kind="value")
@@ -151,7 +162,11 @@ def _run_init(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
             "or other NNX object; for arrays use nnx_snapshot.check(value)"
         )
-    _run_check(checks, options, model, kind="init", build=before, repeats=same)
+    others: tuple[Form, ...] = ()
+    if options.also:
+        tolerance, device = _tolerance(checks.settings, options, "init"), checks.platform_device()
+        others = equivalence.built_alike(options.also, model, before, tolerance, device)
+    _run_check(checks, options, model, kind="init", build=before, repeats=same, others=others)
     return cast(T, model)
 
 
@@ -171,6 +186,7 @@ def _run_check(
     kind: str,
     build: Build | None = None,
     repeats: bool = True,
+    others: tuple[Form, ...] = (),
 ) -> None:
     """The pipeline of a check."""
     __tracebackhide__ = True
@@ -185,8 +201,20 @@ def _run_check(
     nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value
     result = _judge(
-        checks, options, obtained, found, name, kind, build, repeats, whole, nnx_value, device
+        checks,
+        options,
+        obtained,
+        found,
+        name,
+        kind,
+        build,
+        repeats,
+        whole,
+        nnx_value,
+        device,
+        forms.differing(others),
     )
+    result.notes = forms.rounding(others, found.path.name.removesuffix(".json"))
     if result.decision.writes or (checks.settings.report and result.decision.fails):
         make_ready(checks, result, obtained, found.golden, build, nnx_value, device)
     checks.results.append(result)
@@ -229,6 +257,7 @@ def _judge(
     whole_model: bool,
     nnx_value: bool,
     device: jax.Device,
+    also: str,
 ) -> Result:
     comparison, error = None, found.error
     changes = _changes(found.golden, device) if found.golden is not None else ()
@@ -282,6 +311,7 @@ def _judge(
         Outcome.PENDING,
         same_environment=not changes and complete,
         repeats=repeats,
+        agrees=not also,
         causes={cause.word for cause in causes or follows},
     )
     problem = "" if error is None else str(error)
@@ -304,6 +334,7 @@ def _judge(
         causes=causes,
         whole_model=whole_model,
         fingerprints=same_fingerprints(name for name, _, _ in changes),
+        also=also,
         note=left_alone(found, device.platform) if decision.writes else "",
     )
 

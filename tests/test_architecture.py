@@ -52,6 +52,7 @@ CORE = {
     "diagnose": "compare judge leaf numbers placement policy sketch slabs",
     "passes": "digest leaf moments progress sketch",
     "store": "golden inventory values",
+    "report.forms": "compare numbers",
     "report.text": "compare diagnose leaf numbers",
 }
 # the only modules that import jax or flax
@@ -78,13 +79,14 @@ JAX = {
     "checks": "compare diagnose naming policy progress settings store",
     "lookup": "checks golden naming",
     "capture": "cautions checks compare derivation explain leaves numbers passes progress",
+    "equivalence": "checks compare derivation explain leaves numbers passes placement",
     "recording": (
         "checks derivation environment explain golden inventory leaf leaves passes policy "
         "report.machine store"
     ),
     "snapshot": (
-        "capture checks compare derivation diagnose environment explain golden "
-        "leaves lookup naming numbers policy recording settings"
+        "capture checks compare derivation diagnose environment equivalence explain golden "
+        "leaves lookup naming numbers policy recording report report.forms settings"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone

@@ -26,6 +26,7 @@ class Shown(Protocol):
     where: str
     comparison: Comparison | None
     problem: str
+    also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
 
@@ -49,7 +50,7 @@ def headline(results: Sequence[tuple[Shown, str]]) -> str:
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
-    return not shown.problem or "--nnx-update-snapshots" in shown.problem
+    return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
 
 
 def _check(shown: Shown, golden: str) -> str:
@@ -58,16 +59,18 @@ def _check(shown: Shown, golden: str) -> str:
         head = f"golden {name} cannot be compared"
     elif shown.comparison is None:
         head = f"golden {name} is missing"
+    elif shown.comparison.matches and shown.also:
+        head = f"golden {name} matches, but the model depends on how it is built"
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
-    elif shown.comparison is not None:
+    elif shown.comparison is not None and not shown.comparison.matches:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
-    return "\n".join(lines)
+    return "\n".join([*lines, *shown.also.splitlines()])
 
 
 def _printable(line: str) -> str:
