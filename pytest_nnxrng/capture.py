@@ -48,9 +48,10 @@ def capture(value: Any, options: Options, progress: Progress) -> Flat:
                 f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
                 "check it with nnx_snapshot(abstract=True)"
             )
-    kept: dict[str, Any] = {} if options.sharding else {"sharding": None}
+    kept: dict[str, Any] = {} if options.sharding else {"sharding": None, "placed": None}
     if options.abstract:
-        return Flat(tuple(replace(leaf, read=None, **kept) for leaf in flat.leaves), flat.aliases)
+        bare_ones = (replace(leaf, read=None, slabs=None, **kept) for leaf in flat.leaves)
+        return Flat(tuple(bare_ones), flat.aliases)
     size = sum(leaf.size for leaf in flat.leaves)
     with progress.step(f"hashing {type(value).__name__}", size) as advance:
         return Flat(digested(flat.leaves, advance, **kept), flat.aliases)

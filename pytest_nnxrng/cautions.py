@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import xxhash
 
+from pytest_nnxrng.digest import blocks, octets
 from pytest_nnxrng.leaf import Leaf, is_inexact
+from pytest_nnxrng.slabs import Slabs
 
+_BLOCK = 1 << 16  # elements
 _ENOUGH = 8  # elements that are alike by chance in no float dtype
 
 
@@ -33,14 +37,15 @@ def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:
     for leaf in leaves:
         if leaf.rng or leaf.read is None or not is_inexact(leaf.dtype) or leaf.size < _ENOUGH:
             continue
-        array = leaf.read()
+        array = leaf.contents()
         if not _varies(array):
             continue
         twins.setdefault(f"{leaf.digest} {leaf.shape}", []).append(leaf.path)
-        if array.ndim > 1 and len(array) > 1 and array[0].size >= _ENOUGH and _same_slices(array):
+        many = array.ndim > 1 and array.shape[0] > 1
+        if many and leaf.size // leaf.shape[0] >= _ENOUGH and _same_slices(array):
             yield (
-                f"the {len(array)} slices of {leaf.path} are equal: a layer was vmapped over one "
-                "key. Split it first: nnx.split_rngs(splits=n) around nnx.vmap"
+                f"the {leaf.shape[0]} slices of {leaf.path} are equal: a layer was vmapped over "
+                "one key. Split it first: nnx.split_rngs(splits=n) around nnx.vmap"
             )
     for paths in twins.values():
         if len(paths) > 1:
@@ -57,22 +62,33 @@ def zero_kernels(leaves: Iterable[Leaf]) -> list[str]:
         and leaf.type == "Param"
         and not leaf.path.endswith("bias")
         and leaf.read is not None
-        and not _any(leaf.read())
+        and not _any(leaf.contents())
     ]
 
 
-def _any(array: np.ndarray) -> bool:
-    # The first row settles it for all but zeros.
-    return bool(array[0].any() or array.any())
+def _any(array: np.ndarray | Slabs) -> bool:
+    # The first elements settle it for all but zeros.
+    return any(bool(block.any()) for block in blocks(array, _BLOCK))
 
 
-def _varies(array: np.ndarray) -> bool:
-    flat = array.reshape(-1)
-    return bool((flat[:_ENOUGH] != flat[0]).any() or (flat != flat[0]).any())
+def _varies(array: np.ndarray | Slabs) -> bool:
+    first = next(blocks(array, 1)).copy()
+    return any(bool((block != first).any()) for block in blocks(array, _BLOCK))
 
 
-def _same_slices(array: np.ndarray) -> bool:
-    rows = array.reshape(len(array), -1)
-    # Constant slices are equal whatever their key.
-    first = _varies(rows[0]) and np.array_equal(rows[0], rows[1])
-    return bool(first and (rows == rows[0]).all())
+def _same_slices(array: np.ndarray | Slabs) -> bool:
+    first, size = next(blocks(array, 1)).copy(), array.size // array.shape[0]
+    left, varies, hasher, one = size, False, xxhash.xxh3_128(), b""
+    for block in blocks(array, _BLOCK):
+        rest = block
+        while rest.size:
+            part, rest = rest[:left], rest[left:]
+            varies = varies or bool((part != first).any())
+            hasher.update(octets(part))
+            left -= part.size
+            if not left:
+                # Constant slices are equal whatever their key.
+                if not varies or (one and hasher.digest() != one):
+                    return False
+                one, hasher, left = hasher.digest(), xxhash.xxh3_128(), size
+    return True

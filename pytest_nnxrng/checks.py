@@ -34,6 +34,7 @@ class Options:
     abstract: bool = False
     sharding: bool = False
     per_platform: bool = False
+    also: Any = ()
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Result:
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True
+    also: str = ""  # how other ways of building differ
+    notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
     written: bool = False
 

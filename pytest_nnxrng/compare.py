@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers, Tolerance, gap, gap_at_spots
+from pytest_nnxrng.placement import moved
 from pytest_nnxrng.spot_text import COUNT
 
 
@@ -82,6 +83,12 @@ def compare(
     Raises:
       GoldenError: when the golden's values are needed and cannot be read.
     """
+    # A golden that records any sharding records it of every leaf.
+    if sharding and any(leaf.sharding is not None for leaf in expected):
+        expected, obtained = (
+            tuple(replace(leaf, sharding=leaf.sharding or ()) for leaf in side)
+            for side in (expected, obtained)
+        )
     old, new = {leaf.path: leaf for leaf in expected}, {leaf.path: leaf for leaf in obtained}
     result = _Collector()
     untied = _aliases(aliases, (old.keys(), new.keys()), result)
@@ -155,7 +162,7 @@ def _leaf(
     kinds = [
         name for name in ("type", "shape", "dtype") if getattr(old, name) != getattr(new, name)
     ]
-    if sharding and old.sharding != new.sharding:
+    if sharding and (old.sharding != new.sharding or moved(old.placed, new.placed)):
         kinds.append("sharding")
     numbers = None
     if old.shape == new.shape and old.dtype == new.dtype:
@@ -169,7 +176,7 @@ def _leaf(
             if not kinds:
                 _without_values(old.path, numbers, proven, result)
                 return
-        elif (new.digest or digest(new.read())) != old.digest:
+        elif (new.digest or digest(new.contents())) != old.digest:
             numbers = gap(old, new, tolerance)
             if numbers is None or not numbers.is_rounding:
                 kinds.append("values")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from pytest_nnxrng.settings import BadSetting
+from pytest_nnxrng.startup import CPU_DEVICES
+
+
+class TooFewDevices(Exception):
+    """A mesh needs more devices than there are; the message says where to get them."""
+
 
 _FORM = re.compile(r"(?P<platform>cpu|gpu|tpu|cuda|rocm)(:(?P<index>\d+))?\Z")
 
@@ -58,6 +67,52 @@ def probe(name: str) -> None:
     last = done.stderr.strip().rpartition("\n")[2]
     if done.returncode:
         raise BadSetting(last.removeprefix("BadSetting "))
+
+
+def make_cpu_devices(number: int, source: str = "--nnx-cpu-devices") -> None:
+    """Have ``number`` CPU devices when the backend starts, or have them already.
+
+    Raises:
+      BadSetting: when the backend has started with another number.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", number)
+        return
+    except RuntimeError:  # JAX's word for a backend that has started
+        devices, _ = _devices("cpu")
+    if len(devices) != number:
+        raise BadSetting(
+            f"{source}={number}: JAX has started already, with {len(devices)} of them. What is "
+            "loaded before conftest.py, such as a plugin named by -p, must not use JAX when it "
+            f"is imported; or set {CPU_DEVICES}={number} in the environment"
+        )
+
+
+def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
+    """A mesh with these axes, in this order, over devices of the platform of ``device``.
+
+    ``device`` is the first of it.
+
+    Raises:
+      BadSetting: for no axes, or sizes that are not positive integers.
+      TooFewDevices: when the platform has too few.
+    """
+    shown = f"nnx_mesh({', '.join(f'{name}={size!r}' for name, size in axes.items())})"
+    for size in axes.values():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise BadSetting(f"{shown}: {size!r} is not the size of an axis. Sizes are 1 or more")
+    if not axes:
+        raise BadSetting(f"{shown}: a mesh needs axes: nnx_mesh(data=2, model=4)")
+    needed = math.prod(axes.values())
+    others = [other for other in jax.devices(device.platform) if other != device]
+    if needed > 1 + len(others):
+        raise TooFewDevices(
+            f"{shown} needs {needed} devices; {device.platform} has {1 + len(others)} here. A CPU "
+            f"has as many as you ask for: pytest --nnx-cpu-devices={needed}"
+            + ("" if device.platform == "cpu" else " --nnx-device=cpu")
+        )
+    chosen = np.array([device, *others][:needed]).reshape(tuple(axes.values()))
+    return jax.sharding.Mesh(chosen, tuple(axes))
 
 
 def _devices(platform: str) -> tuple[list[jax.Device], str]:

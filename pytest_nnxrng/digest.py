@@ -9,13 +9,15 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from pytest_nnxrng.slabs import Slabs
+
 Array: TypeAlias = NDArray[Any]
 
 _BITS = {"int1": 1, "uint1": 1, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4}
 _BITS |= {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 
 
-def digest(array: Array) -> str:
+def digest(array: Array | Slabs) -> str:
     """32 hex digits: the xxh3_128 of the array's little-endian bytes in C order.
 
     Any shape and layout; any numpy or ml_dtypes dtype but objects, structures and long doubles,
@@ -28,22 +30,23 @@ def digest(array: Array) -> str:
     return hasher.hexdigest()
 
 
-def blocks(array: Array, size: int) -> Iterator[Array]:
+def blocks(array: Array | Slabs, size: int) -> Iterator[Array]:
     """The elements in C order, little-endian, in contiguous runs of `size` and a last rest.
 
-    Runs of a contiguous array are views; of another one, copies that the next run overwrites.
+    Runs of a contiguous array are views; of another one, and of slabs, copies that the next run
+    overwrites.
     """
     dtype = array.dtype
     long = dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16)
     if dtype.hasobject or dtype.fields is not None or long:
         raise TypeError(f"an array of {dtype} has no portable bytes to digest")
     native = dtype.newbyteorder("<") if dtype.str[0] == ">" else dtype
-    if array.flags.c_contiguous and native == dtype:
+    if not isinstance(array, Slabs) and array.flags.c_contiguous and native == dtype:
         flat = array.reshape(-1)
         yield from (flat[at : at + size] for at in range(0, flat.size, size))
         return
     buffer, filled = np.empty(size, native), 0
-    for piece in _pieces(array, size):
+    for piece in array.pieces() if isinstance(array, Slabs) else _pieces(array, size):
         while piece.size:
             taken, piece = piece[: size - filled], piece[size - filled :]
             buffer[filled : filled + taken.size] = taken

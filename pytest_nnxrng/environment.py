@@ -43,7 +43,6 @@ def read(device: jax.Device) -> dict[str, Any]:
         "flax": flax.__version__,
         "platform": device.platform,
         "device": device.device_kind if device.platform != "cpu" else _cpu(),
-        "device_count": len(jax.devices(device.platform)),
     }
     for flag in FLAGS:
         value = getattr(jax.config, flag, None)

@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_nnxrng.inventory import Owner, parse_owner
 from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, constant, dtype_of
+from pytest_nnxrng.placement import Placement, Spec, normal
 from pytest_nnxrng.sketch import Sketch
 from pytest_nnxrng.spot_text import decode
 from pytest_nnxrng.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
@@ -86,6 +87,10 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
         row["rng"] = True
     if leaf.sharding is not None:
         row["sharding"] = list(leaf.sharding)
+    if leaf.placed is not None:
+        row["placed"] = list(leaf.placed.spec)
+        if leaf.placed.unseen:
+            row["unseen"] = list(leaf.placed.unseen)
     if leaf.draws is not None:
         row["draws"] = list(leaf.draws)
     if leaf.initializer is not None:
@@ -234,7 +239,8 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise _Invalid(f'"shape" is {short(shape)}')
     dtype, digest = _get(row, "dtype", str), row.get("digest")
-    draws, sharding = row.get("draws"), row.get("sharding")
+    draws, sharding = row.get("draws"), _spec(row, "sharding")
+    placed, unseen = _spec(row, "placed"), row.get("unseen", [])
     if digest is not None and not (
         isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
     ):
@@ -248,8 +254,8 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         isinstance(draws, list) and all(isinstance(draw, str) for draw in draws)
     ):
         raise _Invalid('"draws" is not a list of texts')
-    if sharding is not None and not isinstance(sharding, list):
-        raise _Invalid('"sharding" is not a list')
+    if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
+        raise _Invalid('"unseen" is not a list of texts')
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
@@ -265,7 +271,8 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         shape=tuple(shape),
         dtype=dtype,
         rng=row.get("rng", False) is True,
-        sharding=None if sharding is None else tuple(_tuples(sharding)),
+        sharding=sharding,
+        placed=None if placed is None else Placement(placed, tuple(unseen)),
         digest=digest,
         statistics={k: v for k, v in row.items() if k in _STATISTICS and _is_number(v)},
         sketch=sketch,
@@ -289,8 +296,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
-def _tuples(value: list[Any]) -> list[Any]:
-    return [tuple(_tuples(item)) if isinstance(item, list) else item for item in value]
+def _spec(row: Mapping[str, Any], name: str) -> Spec | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, list):
+        raise _Invalid(f'"{name}" is not a list')
+    return None if value is None else normal(value)
 
 
 def _get(data: dict[str, Any], name: str, kind: type) -> Any:

@@ -10,6 +10,9 @@ from typing import Any
 import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
 import numpy as np
 
+from pytest_nnxrng.placement import Placement
+from pytest_nnxrng.slabs import Slabs
+
 _FLOAT8 = [
     "float8_e3m4",
     "float8_e4m3",
@@ -25,6 +28,7 @@ _SMALLER = [
     *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
 ]
 INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
+NARROW = frozenset(_SMALLER)  # less than a byte an element
 _ONE_BYTE = [*_FLOAT8, *_SMALLER]
 _NATIVE = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -51,8 +55,10 @@ class Leaf:
     ``python float`` and the like for Python numbers. ``read`` gives the elements in host
     memory: shape and dtype as named, but for keys, whose uint32 key data comes (shape +
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
-    that the golden does not store. ``spots`` are a few elements as text (``spot_text``).
-    ``kept`` values were made in an earlier environment than the golden's.
+    that the golden does not store. Elements that lie on several devices also come as
+    ``slabs``, which ``contents`` prefers: ``read`` then puts the whole leaf together.
+    ``spots`` are a few elements as text (``spot_text``). ``kept`` values were made in an earlier
+    environment than the golden's.
     """
 
     path: str
@@ -60,7 +66,8 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: str
     rng: bool = False
-    sharding: tuple[Any, ...] | None = None
+    sharding: tuple[Any, ...] | None = None  # of the metadata; None: not looked at
+    placed: Placement | None = None  # in fact; None: on one device, or not looked at
     digest: str | None = None
     statistics: Mapping[str, float | int | str] = field(default_factory=dict)
     sketch: Any = None  # a sketch.Sketch
@@ -71,6 +78,14 @@ class Leaf:
     kept: bool = False
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
     fetched: bool = field(default=False, compare=False)  # read() takes memory for the elements
+    slabs: Slabs | None = field(default=None, compare=False, repr=False)
+
+    def contents(self) -> np.ndarray | Slabs:
+        """The elements of a leaf that has some, for what reads them in C order alone."""
+        if self.slabs is not None:
+            return self.slabs
+        assert self.read is not None
+        return self.read()
 
     @property
     def size(self) -> int:

@@ -17,8 +17,11 @@ import jax
 import numpy as np
 from flax import nnx
 
+from pytest_nnxrng import sharded
 from pytest_nnxrng.golden import json_string
 from pytest_nnxrng.leaf import Leaf, UnsupportedDtype, storage
+from pytest_nnxrng.placement import Placement, normal, placement
+from pytest_nnxrng.slabs import Slabs
 
 _PLAIN_KEY = re.compile(r"(?!__metadata__\Z)[A-Za-z_][A-Za-z0-9_]*\Z")
 _SCALARS: dict[type, tuple[str, str]] = {
@@ -228,7 +231,7 @@ def _leaf(
     *,
     type: str = "",
     rng: bool = False,
-    sharding: tuple[Any, ...] | None = None,
+    sharding: tuple[Any, ...] = (),
 ) -> Leaf:
     name = path_string(path)
     if isinstance(value, _REF):
@@ -246,8 +249,38 @@ def _leaf(
             storage(dtype)
         except UnsupportedDtype:
             raise _unsupported(path, value) from None
-    read = _reader(path, value)
-    return Leaf(name, type or "array", shape, dtype, rng=rng, sharding=sharding, read=read)
+    read, slabs = _reader(path, value), None
+    if isinstance(value, jax.Array) and sharded.is_spread(value):
+        slabs = _slabs(value)
+        read = slabs.whole
+    placed = _placed(value) if shape else None
+    return Leaf(
+        name,
+        type or "array",
+        shape,
+        dtype,
+        rng,
+        sharding,
+        placed,
+        read=read,
+        fetched=slabs is not None,
+        slabs=slabs,
+    )
+
+
+def _placed(value: Any) -> Placement | None:
+    sharding = getattr(value, "sharding", None)
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return placement(sharding.spec, dict(sharding.mesh.shape))
+    if not isinstance(sharding, jax.sharding.Sharding) or len(sharding.device_set) < 2:
+        return None
+    # What has no names is either on all devices or split in a way that only its type tells.
+    return Placement(() if sharding.is_fully_replicated else (type(sharding).__name__,))
+
+
+def _slabs(value: jax.Array) -> Slabs:
+    keys = jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return sharded.slabs(jax.random.key_data(value) if keys else value)
 
 
 def _dtype(value: Any) -> str:
@@ -283,14 +316,15 @@ def _reader(path: tuple[Any, ...], value: Any) -> Callable[[], np.ndarray] | Non
     return lambda: np.ascontiguousarray(np.asarray(value)).reshape(value.shape)
 
 
-def _sharding(variable: Any) -> tuple[Any, ...] | None:
+def _sharding(variable: Any) -> tuple[Any, ...]:
+    # flax 0.12 calls it out_sharding, earlier ones sharding_names or sharding.
     metadata = variable.get_metadata() if hasattr(variable, "get_metadata") else {}
     for name in ("out_sharding", "sharding_names", "sharding"):
         value = metadata.get(name)
         if value is not None:
             spec = getattr(value, "spec", value)
-            return tuple(spec) if isinstance(spec, tuple | list) else (str(spec),)
-    return None
+            return normal(spec if isinstance(spec, tuple | list) else (str(spec),))
+    return ()
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_nnxrng.digest import blocks
 from pytest_nnxrng.leaf import INTEGERS
+from pytest_nnxrng.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -20,21 +23,21 @@ _NARROW = 1e-6  # below this share of the mean square, a variance is not told by
 
 # Signalling NaNs and float64 near its end: neither is worth a warning.
 @np.errstate(over="ignore", invalid="ignore")
-def statistics(array: Array) -> Row:
+def statistics(array: Array | Slabs) -> Row:
     """Mean, std, min and max of an array; of a leaf with one distinct bit pattern only
     ``constant``, exactly; of a scalar its ``value``; elements that are not finite are counted
     apart.
     """
     if (plain := plainly(array)) is not None:
         return plain
-    flat = _reals(array)
     total = square = 0.0
+    size = _parts(array) * array.size
     low, high, finite = math.inf, -math.inf, 0
     shift = None
-    work = np.empty(min(flat.size, _BLOCK))
-    for start in range(0, flat.size, _BLOCK):
-        block = work[: min(_BLOCK, flat.size - start)]
-        np.copyto(block, flat[start : start + _BLOCK], casting="unsafe")
+    work = np.empty(min(size, _BLOCK))
+    for run in _runs(array):
+        block = work[: run.size]
+        np.copyto(block, run, casting="unsafe")
         least, most = float(block.min()), float(block.max())
         if not (math.isfinite(least) and math.isfinite(most)):
             block = block[np.isfinite(block)]
@@ -49,23 +52,23 @@ def statistics(array: Array) -> Row:
         square += float(np.square(block, out=block).sum())
         finite += block.size
     if shift is None:
-        return {"nonfinite": flat.size}
+        return {"nonfinite": size}
     mean = total / finite
     deviation = math.sqrt(max(square / finite - mean * mean, 0.0))
-    return _row(mean + shift, deviation, low, high, flat.size - finite)
+    return _row(mean + shift, deviation, low, high, size - finite)
 
 
-def plainly(array: Array) -> Row | None:
+def plainly(array: Array | Slabs) -> Row | None:
     """The statistics of an empty array, a scalar, or equal bits throughout; None of others."""
     if array.size == 0:
         return {}
-    flat = _reals(array)
+    first = _real(next(blocks(array, 1)).copy())[:1]
     if array.ndim == 0 and array.dtype.kind != "c":
-        return {"value": _number(flat[0])}
-    bits = flat.view(f"u{flat.dtype.itemsize}")
-    starts = range(0, bits.size, _BLOCK)
-    if all(bool((bits[at : at + _BLOCK] == bits[0]).all()) for at in starts):
-        return {"constant": _exact(flat[0])}
+        return {"value": _number(first[0])}
+    unsigned = f"u{first.dtype.itemsize}"
+    bits = first.view(unsigned)
+    if all(bool((run.view(unsigned) == bits).all()) for run in _runs(array)):
+        return {"constant": _exact(first[0])}
     return None
 
 
@@ -96,11 +99,17 @@ class Moments:
         return _row(mean, math.sqrt(variance), self._low, self._high, nonfinite)
 
 
-def _reals(array: Array) -> Array:
-    """The numbers of an array in one dimension, two of a complex one."""
-    if array.dtype.kind == "c":
-        return np.ascontiguousarray(array).reshape(-1).view(array.real.dtype)
-    return array.reshape(-1)
+def _runs(array: Array | Slabs) -> Iterator[Array]:
+    """The numbers of an array, two of a complex one, in C order and in flat runs of a block."""
+    return map(_real, blocks(array, _BLOCK // _parts(array)))
+
+
+def _real(run: Array) -> Array:
+    return run.view(run.real.dtype) if run.dtype.kind == "c" else run
+
+
+def _parts(array: Array | Slabs) -> int:
+    return 2 if array.dtype.kind == "c" else 1
 
 
 def _row(mean: float, deviation: float, low: float, high: float, nonfinite: int) -> Row:

@@ -23,8 +23,7 @@ def digested(leaves: Iterable[Leaf], advance: Advance = silent, **changes: Any) 
     """Every leaf with its digest, and with ``changes``."""
 
     def one(leaf: Leaf) -> Leaf:
-        assert leaf.read is not None
-        return replace(leaf, digest=digest(leaf.read()), **changes)
+        return replace(leaf, digest=digest(leaf.contents()), **changes)
 
     return _each(one, tuple(leaves), advance)
 
@@ -37,7 +36,7 @@ def kept(leaves: Iterable[Leaf], limit: int, advance: Advance = silent) -> tuple
 def _kept(leaf: Leaf, limit: int) -> Leaf:
     if leaf.read is None:
         return leaf
-    array, leaf = leaf.read(), replace(leaf, spots=None)
+    array, leaf = leaf.contents(), replace(leaf, spots=None)
     is_small = array.nbytes <= limit
     if leaf.dtype.startswith("key<"):
         return replace(leaf, statistics={}, stored=is_small)

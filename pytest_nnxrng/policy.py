@@ -78,16 +78,18 @@ def decide(
     *,
     same_environment: bool = True,
     repeats: bool = True,
+    agrees: bool = True,
     causes: Collection[str] = (),
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
 
     ``causes`` are the words for why a golden is DIFFERENT. ``repeats`` is False for a build
-    that gave two different models: it fails and is never written. With ``outcome`` PENDING,
+    that gave two different models, ``agrees`` for one that gives another model in another way:
+    it fails and is never written. With ``outcome`` PENDING,
     ``writes`` says what is to be made ready.
     """
     good = status in (Status.MATCHED, Status.ROUNDED)
-    if not repeats:
+    if not (repeats and agrees):
         return Decision(fails=True, writes=False)
     accepted = mode.update and status is not Status.LOCKED
     if mode.only:

@@ -76,7 +76,9 @@ def recall(
 
 
 def _can_tell(old: Leaf, new: Leaf) -> bool:
-    return old.read is not None and new.read is not None and is_inexact(old.dtype) and not old.rng
+    if old.read is None or new.read is None or "constant" in old.statistics:
+        return False
+    return is_inexact(old.dtype) and not old.rng
 
 
 def _alike(a: Origin, b: Origin) -> bool:

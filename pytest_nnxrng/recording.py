@@ -44,6 +44,7 @@ def make_ready(
     if before is not None and result.comparison is not None:
         differing = {d.path for d in result.comparison.differences}
         obtained = _keeping(before, obtained, differing, bool(result.changes))
+        obtained = _with_placements(before, obtained)
     if build is not None and isinstance(build.trace, Trace):
         obtained, drawn = derived(obtained, build.trace), streams(build.trace)
         valued = [leaf.path for leaf in obtained.leaves if leaf.digest is not None]
@@ -88,6 +89,20 @@ def _keeping(before: Golden, obtained: Flat, differing: Collection[str], changed
             read=held.read,
             kept=changed or held.kept,
         )
+
+    return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
+
+
+def _with_placements(before: Golden, obtained: Flat) -> Flat:
+    """On one device: the placements of the golden, which this run cannot see, are kept."""
+    old = {leaf.path: leaf for leaf in before.leaves if leaf.placed is not None}
+
+    def one(leaf: Leaf) -> Leaf:
+        was = old.get(leaf.path)
+        unseen = leaf.sharding is not None and leaf.placed is None
+        if was is None or not unseen or (was.shape, was.sharding) != (leaf.shape, leaf.sharding):
+            return leaf
+        return replace(leaf, placed=was.placed)
 
     return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
 

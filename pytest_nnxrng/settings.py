@@ -15,6 +15,7 @@ from pytest_nnxrng.policy import CAUSES, Mode
 STORE_LIMIT = 256 << 10
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 MAX_SEED = 2**63 - 1 - 20_000
+MAX_CPU_DEVICES = 1024
 
 
 class BadSetting(ValueError):
@@ -29,6 +30,7 @@ class Settings:
     mode: Mode = field(default_factory=Mode)
     prune: bool = False
     device: str | None = None
+    cpu_devices: int | None = None
     folder: str = FOLDER
     store_limit: int = STORE_LIMIT
     weights_tol: Mapping[str, float] = field(default_factory=dict)
@@ -56,6 +58,21 @@ def seed(value: Any, source: str) -> int:
         raise BadSetting(f"{source}: {value!r} is not a seed. A seed is an integer: 7") from None
     if not 0 <= number <= MAX_SEED:
         raise BadSetting(f"{source}: the seed {number} is not between 0 and {MAX_SEED}")
+    return number
+
+
+def cpu_devices(value: str, source: str) -> int:
+    """How many virtual CPU devices there shall be.
+
+    Raises:
+      BadSetting: for anything but an integer from 1 on, within reason.
+    """
+    number = int(value) if re.fullmatch("[0-9]{1,9}", value.strip()) else 0
+    if not 1 <= number <= MAX_CPU_DEVICES:
+        raise BadSetting(
+            f"{source}: {value!r} is not a number of CPU devices. It is an integer from 1 to "
+            f"{MAX_CPU_DEVICES}: 8"
+        )
     return number
 
 

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from pytest_nnxrng.digest import blocks
 from pytest_nnxrng.moments import Moments
+from pytest_nnxrng.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
@@ -104,7 +105,7 @@ class Sketch:
         return cls(size, numbers[:SUMS], signed, low, high, wide, count, kinds)
 
 
-def sketch(array: Array, moments: Moments | None = None) -> Sketch | None:
+def sketch(array: Array | Slabs, moments: Moments | None = None) -> Sketch | None:
     """The sketch of a float or complex array, in one pass over it; `moments` count in the same.
 
     None for other dtypes (integers, bools: their digest decides), and for a float64 array whose

@@ -9,21 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import jax
-
-from pytest_nnxrng import arguments, derivation, environment, judging, naming, policy, settings
+from pytest_nnxrng import arguments, derivation, equivalence, judging, naming, settings
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
-from pytest_nnxrng.causes import Cause, same_fingerprints
-from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
-from pytest_nnxrng.compare import compare
-from pytest_nnxrng.explain import Build, derived, explain, rekeyed_streams, streams
-from pytest_nnxrng.golden import Golden, GoldenError
-from pytest_nnxrng.judging import Changes
-from pytest_nnxrng.leaves import Flat, UnsupportedValue
-from pytest_nnxrng.lookup import Found, left_alone, load
-from pytest_nnxrng.policy import Outcome, Status
+from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
+from pytest_nnxrng.equivalence import Form
+from pytest_nnxrng.explain import Build, derived
+from pytest_nnxrng.judging import Subject, beside, judge
+from pytest_nnxrng.leaves import UnsupportedValue
+from pytest_nnxrng.lookup import load
 from pytest_nnxrng.recording import make_ready
-from pytest_nnxrng.sampling import Sampled, followed, sampled_beside
+from pytest_nnxrng.report import forms
 
 T = TypeVar("T")
 
@@ -49,6 +44,7 @@ class Snapshot:
         abstract: bool = False,
         sharding: bool = False,
         per_platform: bool = False,
+        also: Any = (),
     ) -> Snapshot:
         """The same assertions with these options.
 
@@ -61,8 +57,11 @@ class Snapshot:
           only: an ``nnx`` filter; what it rejects is not part of the golden.
           abstract: check structure, types, shapes and dtypes without allocating anything;
             ``check_init`` then returns what ``nnx.eval_shape`` gives.
-          sharding: check each leaf's sharding metadata, too.
+          sharding: check how each leaf is sharded, too: by its metadata, and in fact.
           per_platform: keep a golden of its own for each platform (``...@gpu.json``).
+          also: other ways of building that must give ``check_init`` the same model: ``"jit"``
+            (under ``nnx.jit``) and ``"sharded"`` (the same over a mesh, as the metadata of its
+            Variables says), or ``{"sharded": mesh}``. They need no golden.
 
         Raises:
           SnapshotError: for options that exclude each other or cannot be used.
@@ -77,7 +76,10 @@ class Snapshot:
             settings.tolerance(atol, "nnx_snapshot(atol=...)")
         except settings.BadSetting as error:
             raise SnapshotError(str(error)) from None
-        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform)
+        if abstract and also:
+            raise SnapshotError("also=... builds the model: leave out abstract=True")
+        ways = equivalence.forms(also)
+        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
         return Snapshot(self._checks, options)
 
     def check(self, value: T, name: str | None = None) -> T:
@@ -93,6 +95,8 @@ class Snapshot:
             cannot work. A mismatch does not raise: it fails the test at its end.
         """
         __tracebackhide__ = True
+        if self._options.also:
+            raise SnapshotError("also=... builds the model, which check_init does, not check")
         options = replace(self._options, name=self._options.name if name is None else name)
         try:
             _run_check(self._checks, options, value, kind="value")
@@ -153,7 +157,12 @@ def _run_init(
             f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
             "or other NNX object; for arrays use nnx_snapshot.check(value)"
         )
-    _run_check(checks, options, model, kind="init", build=before, repeats=same)
+    others: tuple[Form, ...] = ()
+    if options.also:
+        tolerance = judging.tolerance(checks.settings, options, "init")
+        device = checks.platform_device()
+        others = equivalence.built_alike(options.also, model, before, tolerance, device)
+    _run_check(checks, options, model, kind="init", build=before, repeats=same, others=others)
     return cast(T, model)
 
 
@@ -173,35 +182,32 @@ def _run_check(
     kind: str,
     build: Build | None = None,
     repeats: bool = True,
+    others: tuple[Form, ...] = (),
 ) -> None:
     """The pipeline of a check."""
     __tracebackhide__ = True
     _guard(checks)
-    name = _name(checks, options)
+    nnx_value = holds_nnx(value)
+    subject = Subject(
+        name=_name(checks, options),
+        kind=kind,
+        where=_where(),
+        is_nnx=nnx_value,
+        is_whole_model=options.only is None and nnx_value,
+        build=build,
+        repeats=repeats,
+        also=forms.differing(others),
+    )
     obtained = capture(value, options, checks.progress)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
-    found = load(checks, options, name, device.platform).named_as(obtained)
+    found = load(checks, options, subject.name, device.platform).named_as(obtained)
     changes = judging.changes(found.golden, device) if found.golden is not None else ()
-    sample = _sample(checks, options, obtained, found.golden, build, changes)
+    sample = beside(checks, options, obtained, found.golden, build, changes)
     warn(checks, obtained, value, build, found.golden)
-    nnx_value = holds_nnx(value)
-    whole = options.only is None and nnx_value
-    result = _judge(
-        checks,
-        options,
-        sample,
-        found,
-        name,
-        kind,
-        build,
-        repeats,
-        whole,
-        nnx_value,
-        changes,
-        device,
-    )
+    result = judge(checks, options, subject, sample, found, changes, device)
+    result.notes = forms.rounding(others, found.path.name.removesuffix(".json"))
     if result.decision.writes or (checks.settings.report and result.decision.fails):
         before = found.golden if found.target == found.path else None
         make_ready(checks, result, sample.flat, build, nnx_value, device, before)
@@ -231,121 +237,6 @@ def _name(checks: TestChecks, options: Options) -> str:
             "golden. Give each a name of its own; unnamed checks are numbered"
         )
     return name
-
-
-def _sample(
-    checks: TestChecks,
-    options: Options,
-    obtained: Flat,
-    golden: Golden | None,
-    build: Build | None,
-    changes: Changes,
-) -> Sampled:
-    """The leaves with what the golden is to be held against where one side has no values."""
-    if golden is None or build is None:
-        return Sampled(obtained)
-    told = any(leaf.digest is None and leaf.draws is not None for leaf in golden.leaves)
-    if not (options.abstract or told) or not isinstance(build.trace, derivation.Trace):
-        return Sampled(obtained)
-    flat = derived(obtained, build.trace)
-    if not options.abstract:
-        return Sampled(flat)
-    rekeyed = rekeyed_streams(golden, streams(build.trace))
-    known = followed(golden, flat, build.trace, changes, rekeyed)
-    return sampled_beside(known, flat, build.trace, all_spots=checks.settings.mode.refresh)
-
-
-def _judge(
-    checks: TestChecks,
-    options: Options,
-    sample: Sampled,
-    found: Found,
-    name: str,
-    kind: str,
-    build: Build | None,
-    repeats: bool,
-    whole_model: bool,
-    nnx_value: bool,
-    changes: Changes,
-    device: jax.Device,
-) -> Result:
-    comparison, error, obtained = None, found.error, sample.flat
-    if found.golden is not None:
-        tolerance = judging.tolerance(checks.settings, options, kind)
-        trace = build.trace if build is not None and build.is_traced else None
-        ours = streams(trace) if isinstance(trace, derivation.Trace) else {}
-        try:
-            comparison = compare(
-                found.golden.leaves,
-                obtained.leaves,
-                tolerance,
-                (found.golden.aliases, obtained.aliases),
-                sharding=options.sharding,
-                rekeyed=rekeyed_streams(found.golden, ours),
-                fingerprints=same_fingerprints(name for name, _, _ in changes),
-                proven=sample.proven,
-            )
-        except GoldenError as found_now:
-            error = found_now
-    status = judging.status(comparison, error)
-    causes: tuple[Cause, ...] = ()
-    mode, models = checks.settings.mode, [r for r in checks.results if r.whole_model]
-    follows = tuple(c for r in models for c in r.causes) if kind == "value" else ()
-    if comparison is not None and status is Status.DIFFERENT and (mode.only or not mode.update):
-        assert found.golden is not None
-        try:
-            with checks.progress.step(f"explaining {found.path.name}"):
-                causes = explain(
-                    found.golden,
-                    obtained,
-                    comparison,
-                    changes,
-                    judging.tolerance(checks.settings, options, kind),
-                    kind=kind,
-                    build=build,
-                    repeats=repeats,
-                    model=follows if models and not nnx_value else None,
-                    nnx_value=nnx_value,
-                    given=checks.given(),
-                )
-        except GoldenError as found_now:
-            status, error = judging.status(None, found_now), found_now
-        except environment.BadFlag:
-            causes = ()  # the recorded environment is none that can be set
-    decision = policy.decide(
-        status,
-        mode,
-        Outcome.PENDING,
-        same_environment=not judging.gains(found.golden, obtained, changes, options),
-        repeats=repeats,
-        causes={cause.word for cause in causes or follows},
-    )
-    problem = "" if error is None else str(error)
-    note = left_alone(found, device.platform) if decision.writes else ""
-    if mode.refresh and changes and not decision.writes and found.golden is not None:
-        note = judging.held_back(found.path, found.golden, options)
-    if not repeats:
-        problem = (
-            "the build does not repeat itself: two calls with the same rngs gave two different "
-            "models. It depends on something else than its keys (time, random, os.urandom, "
-            "numpy.random, a global counter)"
-        )
-    return Result(
-        name=name,
-        kind=kind,
-        where=_where(),
-        path=found.target if decision.writes else found.path,
-        status=status,
-        decision=decision,
-        comparison=comparison,
-        problem=problem,
-        changes=changes,
-        causes=causes,
-        whole_model=whole_model,
-        fingerprints=same_fingerprints(name for name, _, _ in changes),
-        note=note,
-        left_out=sample.left_out,
-    )
 
 
 # -- details ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import xxhash
 
 from pytest_nnxrng.leaf import Leaf, constant, dtype_of
 from pytest_nnxrng.selection import Selection, chosen, unravel
+from pytest_nnxrng.slabs import Slabs
 
 COUNT = 32  # elements of a leaf, at most
 _CHECKSUM = 4
@@ -26,11 +27,18 @@ def places(leaf: Leaf) -> Selection:
     return chosen(leaf.size, COUNT)
 
 
-def at_spots(leaf: Leaf, array: np.ndarray) -> np.ndarray:
-    """The elements of ``array``, all of the leaf's, at its spots: (count,), or (count, words)."""
+def at_spots(leaf: Leaf, contents: np.ndarray | Slabs) -> np.ndarray:
+    """Of all elements of a leaf those at its spots: (count,), or (count, words)."""
+    wanted = places(leaf)
+    if isinstance(contents, Slabs):
+        found, at = [np.empty(0, contents.dtype)], 0
+        for piece in contents.pieces():
+            found.append(piece[wanted[(wanted >= at) & (wanted < at + piece.size)] - at])
+            at += piece.size
+        return np.concatenate(found)
     if not leaf.shape:
-        return array.reshape(1, *array.shape)
-    return np.asarray(array[unravel(places(leaf), leaf.shape)])
+        return contents.reshape(1, *contents.shape)
+    return np.asarray(contents[unravel(wanted, leaf.shape)])
 
 
 def elements(leaf: Leaf) -> np.ndarray | None:
@@ -42,9 +50,9 @@ def elements(leaf: Leaf) -> np.ndarray | None:
     if leaf.spots is not None:
         return decode(leaf.spots, leaf.dtype, leaf.shape)
     array = constant(leaf)
-    if array is None and leaf.read is not None:
-        array = leaf.read()
-    return None if array is None else at_spots(leaf, array)
+    if array is not None:
+        return at_spots(leaf, array)
+    return None if leaf.read is None else at_spots(leaf, leaf.contents())
 
 
 def encode(spots: np.ndarray, dtype: str, shape: tuple[int, ...]) -> str:

@@ -90,7 +90,7 @@ def _stage(path: Path, golden: Golden) -> Staged:
         temporary.unlink(missing_ok=True)
         raise
     # The arrays are on disk now: hold none of them until the test ends.
-    leaves = tuple(replace(leaf, read=None) for leaf in golden.leaves)
+    leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in golden.leaves)
     made = replace(golden, values=name, leaves=leaves)
     return Staged(path, made, temporary if name else None)
 

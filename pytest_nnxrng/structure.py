@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pytest_nnxrng.causes import Cause, Evidence, comparable, named
+from pytest_nnxrng.compare import Difference
 from pytest_nnxrng.leaf import Leaf
+from pytest_nnxrng.placement import told
 
 _Alias: TypeAlias = tuple[str | None, str | None]
 _CAME_AND_WENT = ("removed", "added")
@@ -23,7 +25,8 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
                 continue  # a key of another implementation: the flag's doing
             if kind in d.kinds and d.expected and d.obtained:
                 was, now = _plain(getattr(d.expected, kind)), _plain(getattr(d.obtained, kind))
-                groups.setdefault(f"{was} -> {now}", []).append(d.path)
+                change = sharding(d) if kind == "sharding" else f"{was} -> {now}"
+                groups.setdefault(change, []).append(d.path)
         for change, paths in groups.items():
             text = f"{change}: {named(paths)}"
             causes.append(Cause(word, tuple(paths), text, "", change))
@@ -54,6 +57,17 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{named(paths)}: {shown}" if len(paths) > 1 else shown
             causes.append(Cause(word, tuple(paths), text, "", shown))
     return causes, pairs
+
+
+def sharding(d: Difference) -> str:
+    """What a leaf's sharding was and is."""
+    old, new = d.expected, d.obtained
+    if old is None or new is None or old.sharding is None:
+        return (
+            "not in the golden, which was written without sharding=True. Look at what is there "
+            "now, and record it with --nnx-update-only=sharding"
+        )
+    return told((old.sharding, new.sharding), (old.placed, new.placed))
 
 
 def _tied(path: str, alias: _Alias) -> str:

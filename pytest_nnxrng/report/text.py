@@ -12,6 +12,7 @@ from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison, Difference
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.numbers import Numbers
+from pytest_nnxrng.structure import sharding
 
 WIDTH = 80
 _DETAILED = 12  # differing leaves that get all their lines; the others get one each
@@ -26,6 +27,7 @@ class Shown(Protocol):
     where: str
     comparison: Comparison | None
     problem: str
+    also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
 
@@ -49,7 +51,7 @@ def headline(results: Sequence[tuple[Shown, str]]) -> str:
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
-    return not shown.problem or "--nnx-update-snapshots" in shown.problem
+    return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
 
 
 def _check(shown: Shown, golden: str) -> str:
@@ -58,16 +60,18 @@ def _check(shown: Shown, golden: str) -> str:
         head = f"golden {name} cannot be compared"
     elif shown.comparison is None:
         head = f"golden {name} is missing"
+    elif shown.comparison.matches and shown.also:
+        head = f"golden {name} matches, but the model depends on how it is built"
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
-    elif shown.comparison is not None:
+    elif shown.comparison is not None and not shown.comparison.matches:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
-    return "\n".join(lines)
+    return "\n".join([*lines, *shown.also.splitlines()])
 
 
 def _printable(line: str) -> str:
@@ -123,13 +127,15 @@ def _difference(difference: Difference, *, detailed: bool) -> list[str]:
         verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
         return [*_title(leaf), f"      {verb}"]
     lines = _title(replace(new, path=difference.path))
-    for kind in ("type", "shape", "dtype", "sharding"):
+    for kind in ("type", "shape", "dtype"):
         if kind in difference.kinds:
             was, now = getattr(old, kind), getattr(new, kind)
             if kind == "shape":
                 was, now = list(was), list(now)
             label = "Variable type" if kind == "type" else kind
             lines += _wrap(f"{label}: golden {was}, now {now}", "      ")
+    if "sharding" in difference.kinds:
+        lines += _wrap(f"sharding: {sharding(difference)}", "      ")
     if "derivation" in difference.kinds:
         lines += _wrap(f"golden: {_derivation(old)}; now: {_derivation(new)}", "      ")
     if "values" in difference.kinds:

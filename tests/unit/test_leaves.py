@@ -408,8 +408,8 @@ def test_a_sharded_variable_says_how():
     names = ("data", None)
     for name in ("out_sharding", "sharding_names", "sharding"):  # of Flax then and now
         variable = nnx.Param(jnp.zeros((2, 2)), eager_sharding=False, **{name: names})
-        assert flatten(variable).leaves[0].sharding == names
-    assert flatten(nnx.Param(jnp.zeros(2))).leaves[0].sharding is None
+        assert flatten(variable).leaves[0].sharding == ("data",)
+    assert flatten(nnx.Param(jnp.zeros(2))).leaves[0].sharding == ()
 
 
 @pytest.mark.parametrize(

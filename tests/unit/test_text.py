@@ -25,6 +25,7 @@ class Shown:
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
+    also: str = ""
     changes: tuple = ()
     causes: tuple = field(default_factory=tuple)
 
@@ -199,7 +200,8 @@ def test_words(kind):
 
 def test_words_for_sharding():
     old, new = leaf([1], sharding=("data", None)), leaf([1])
-    assert "sharding: golden ('data', None), now None" in of(old, new, sharding=True)
+    text = "sharding: no longer sharded over data: annotated P('data', None) -> P()"
+    assert text in of(old, new, sharding=True)
 
 
 def test_words_for_another_derivation():

@@ -1,0 +1,34 @@
+"""A test as pytest holds it -> plain values, and what is kept with it while it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_nnxrng.naming import Identity
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.progress import Progress
+
+GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
+CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
+PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
+
+
+def identity(item: pytest.Item) -> Identity:
+    """What names a test's goldens: classes, function and parameters, as plain text."""
+    classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    function = getattr(item, "originalname", None) or item.name
+    rest = item.name.removeprefix(function)
+    parameters = rest[1:-1] if rest.startswith("[") and rest.endswith("]") else None
+    return Identity(".".join(classes), function, parameters)
+
+
+def relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")
