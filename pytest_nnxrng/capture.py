@@ -17,7 +17,9 @@ from pytest_nnxrng.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,
     SnapshotWarning,
+    WrongDeviceWarning,
     ZeroKernelWarning,
+    elsewhere,
     reused_keys,
     zero_kernels,
 )
@@ -91,6 +93,8 @@ def repeats(model: Any, build: Build) -> bool:
 
 def warn(checks: TestChecks, obtained: Flat, value: Any, kind: str, build: Build | None) -> None:
     found: list[tuple[str, type[SnapshotWarning]]] = []
+    if text := elsewhere(obtained.leaves, checks.platform_device()):
+        found.append((text, WrongDeviceWarning))
     if kind == "init":
         found += [(text, KeyReuseWarning) for text in reused_keys(obtained.leaves)]
     traced = build is not None and "trace" in vars(build)

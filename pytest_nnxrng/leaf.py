@@ -66,6 +66,7 @@ class Leaf:
     draws: tuple[str, ...] | None = None
     initializer: str | None = None
     stored: bool = True
+    devices: frozenset[Any] = field(default=frozenset(), compare=False, repr=False)
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property

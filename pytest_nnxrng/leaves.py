@@ -234,7 +234,17 @@ def _leaf(
         except UnsupportedDtype:
             raise _unsupported(path, value) from None
     read = _reader(path, value)
-    return Leaf(name, type or "array", shape, dtype, rng=rng, sharding=sharding, read=read)
+    devices = frozenset(value.devices()) if isinstance(value, jax.Array) else frozenset()
+    return Leaf(
+        name,
+        type or "array",
+        shape,
+        dtype,
+        rng=rng,
+        sharding=sharding,
+        devices=devices,
+        read=read,
+    )
 
 
 def _dtype(value: Any) -> str:
