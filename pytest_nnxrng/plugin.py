@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from pytest_nnxrng import options, policy
+from pytest_nnxrng import options, placing, policy
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
 from pytest_nnxrng.options import SETTINGS
+from pytest_nnxrng.placing import (
+    pytest_generate_tests,
+    pytest_runtest_protocol,
+    pytest_runtest_setup,
+    pytest_sessionstart,
+)
 from pytest_nnxrng.recorder import Recorder
 from pytest_nnxrng.report import machine
 from pytest_nnxrng.running import pytest_runtest_call, pytest_runtest_makereport
@@ -20,10 +24,14 @@ __all__ = [
     "nnx_snapshot",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_generate_tests",
     "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtest_call",
     "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_runtest_setup",
+    "pytest_sessionstart",
     "rngs",
     "rngs_factory",
 ]
@@ -40,6 +48,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
+        "nnx_device(*names): restricts this test to these devices, such as 'gpu' or 'gpu:1': it "
+        "is skipped on others.",
+    )
+    config.addinivalue_line(
+        "markers",
         "nnx_rngs(seed) or nnx_rngs(**streams): what the rngs fixture gives this test: one "
         "integer is the seed, anything else goes to nnx.Rngs as it is.",
     )
@@ -49,42 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
             raise BadSetting(refusal)
         if made.report is not None and not hasattr(config, "workerinput"):
             machine.prepare(made.report)
-        if made.cpu_devices is not None and not _is_xdist_controller(config):
-            _make_cpu_devices(made.cpu_devices)
-        if made.device is not None:
-            _use_device(config, made.device)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
 
 
-def _make_cpu_devices(number: int) -> None:
-    # Without JAX in the process the environment says it all.
-    if "jax" in sys.modules:
-        from pytest_nnxrng import devices
-
-        devices.make_cpu_devices(number)
-
-
-def _use_device(config: pytest.Config, device: str) -> None:
-    from pytest_nnxrng import devices
-
-    if _is_xdist_controller(config):
-        # The controller runs no test: it must not hold an accelerator.
-        devices.probe(device)
-        return
-    import jax
-
-    jax.config.update("jax_default_device", devices.find(device))
-
-
 def pytest_report_header(config: pytest.Config) -> list[str]:
     made = config.stash[SETTINGS]
     shown = [f"seed {made.seed}"] if made.seed else []
-    shown += [f"device {made.device}"] if made.device else []
+    shown += placing.shown(config)
     shown += [f"{made.cpu_devices} CPU devices"] if made.cpu_devices else []
     return [f"nnxrng: {', '.join(shown)}"] if shown else []
-
-
-def _is_xdist_controller(config: pytest.Config) -> bool:
-    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, naming, policy, settings, store
+from pytest_nnxrng import allowance, derivation, environment, naming, policy, settings, store
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
@@ -23,10 +23,8 @@ from pytest_nnxrng.inventory import Owner
 from pytest_nnxrng.leaf import Leaf, constant, statistics
 from pytest_nnxrng.leaves import Flat, UnsupportedValue
 from pytest_nnxrng.lookup import Found, left_alone, load
-from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.settings import Settings
 from pytest_nnxrng.sketch import sketch
 
 T = TypeVar("T")
@@ -233,9 +231,11 @@ def _judge(
     device: jax.Device,
 ) -> Result:
     comparison, error = None, found.error
-    changes = _changes(found.golden, device) if found.golden is not None else ()
+    changes: tuple[tuple[str, Any, Any], ...] = ()
     if found.golden is not None:
-        tolerance = _tolerance(checks.settings, options, kind)
+        then, now = found.golden.environment, environment.read(device)
+        changes = _changes(then, now)
+        tolerance = allowance.tolerance(checks.settings, options, kind, then, now)
         trace = build.trace if build is not None and options.abstract else None
         ours = streams(trace) if isinstance(trace, derivation.Trace) else {}
         try:
@@ -264,7 +264,7 @@ def _judge(
                 obtained,
                 comparison,
                 changes,
-                _tolerance(checks.settings, options, kind),
+                tolerance,
                 kind=kind,
                 build=build,
                 repeats=repeats,
@@ -282,6 +282,7 @@ def _judge(
         Outcome.PENDING,
         same_environment=not changes and complete,
         repeats=repeats,
+        left=bool(found.left),
         causes={cause.word for cause in causes or follows},
     )
     problem = "" if error is None else str(error)
@@ -305,6 +306,7 @@ def _judge(
         whole_model=whole_model,
         fingerprints=same_fingerprints(name for name, _, _ in changes),
         note=left_alone(found, device.platform) if decision.writes else "",
+        left=found.left if status.bad and not decision.fails else "",
     )
 
 
@@ -361,20 +363,7 @@ def _to_store(leaf: Leaf, limit: int) -> Leaf:
 # -- details ---------------------------------------------------------------------------
 
 
-def _tolerance(settings: Settings, options: Options, kind: str) -> Tolerance:
-    table = dict(WEIGHTS if kind == "init" else OUTPUTS)
-    if settings.strict:
-        table.update(STRICT)
-    table.update(settings.weights_tol if kind == "init" else settings.outputs_tol)
-    if isinstance(options.tol, Mapping):
-        table.update(options.tol)
-    elif options.tol is not None:
-        table = {"*": float(options.tol)}
-    return Tolerance(table, float(options.atol), options.exact)
-
-
-def _changes(golden: Golden, device: jax.Device) -> tuple[tuple[str, Any, Any], ...]:
-    then, now = golden.environment, environment.read(device)
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
     return tuple(
         (name, then.get(name), now.get(name))
         for name in sorted(then.keys() | now.keys())

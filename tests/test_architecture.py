@@ -22,11 +22,14 @@ LONGEST = 400  # lines
 # -- the table: from the bottom of DESIGN's page to its top --------------------------------
 
 STANDARD_LIBRARY_ALONE = {
+    "errors": "",
     "naming": "",
     "policy": "",
     "outcomes": "",
-    "startup": "",
-    "settings": "naming policy",
+    "places": "errors",
+    "startup": "places",
+    "hardware": "places",
+    "settings": "errors naming places policy",
     "inventory": "naming outcomes policy",
     "report.machine": "inventory outcomes settings",
     "report.summary": "outcomes",
@@ -54,7 +57,7 @@ JAX = {
     "source": "",
     "keystream": "",
     "rngs": "settings",
-    "devices": "settings startup",
+    "devices": "errors hardware places startup",
     "fingerprint": "expression folding",
     "leaves": "golden leaf",
     "program": "selection",
@@ -67,21 +70,23 @@ JAX = {
     "recall": "compare leaf recovery",
     "explain": "compare derivation diagnose environment golden leaf leaves numbers recall sketch",
     "checks": "compare diagnose naming policy settings store",
-    "lookup": "checks golden naming",
+    "lookup": "checks golden naming places",
+    "allowance": "checks numbers settings",
     "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
     "snapshot": (
-        "capture checks compare derivation diagnose environment explain golden inventory leaf "
-        "leaves lookup naming numbers policy report.machine settings sketch store"
+        "allowance capture checks compare derivation diagnose environment explain golden "
+        "inventory leaf leaves lookup naming numbers policy report.machine settings sketch store"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone
 PYTEST = {
-    "items": "naming",
-    "options": "naming policy settings startup",
-    "fixtures": "items options settings",
-    "running": "items outcomes policy report.machine",
-    "recorder": "inventory items options outcomes policy report.machine",
-    "plugin": "fixtures options policy recorder report.machine running settings",
+    "items": "naming places",
+    "options": "hardware naming places policy settings startup",
+    "placing": "errors items options places settings startup",
+    "fixtures": "errors items options places placing",
+    "running": "items outcomes placing policy report.machine",
+    "recorder": "inventory items options outcomes places policy report.machine",
+    "plugin": "fixtures options placing policy recorder report.machine running settings",
 }
 TOP = {"": "", "report": ""}
 MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
@@ -92,7 +97,7 @@ LATER = {
     "fixtures": "checks devices rngs snapshot",
     "running": "checks report.text",
     "recorder": "report.summary",
-    "plugin": "devices",
+    "placing": "devices",
     "": "cautions checks snapshot",
     "report.machine": "compare leaf",
 }

@@ -33,6 +33,11 @@ def lines(
             "the one recorded: those numbers do not repeat to the bit here, or the code that makes "
             "them changed."
         )
+    if totals.left:
+        found += _wrap(
+            f"One device writes the goldens that several share: {totals.left} left to "
+            f"{totals.left_to}. Run again without --nnx-update-snapshots to compare them."
+        )
     if totals.unread:
         found += _wrap(
             f"Checked without values, the golden or the check being abstract: {totals.unread}."
@@ -69,6 +74,7 @@ def _counts(totals: Totals, unused: int, deleted: int) -> str:
         (totals.matched, "matched"),
         (totals.rounded, "matched by rounding"),
         (totals.written, "written"),
+        (totals.left, "left to another device"),
         (totals.missing, "missing"),
         (totals.changed, "changed"),
         (totals.unreadable, "unreadable"),

@@ -63,7 +63,7 @@ def test_what_passed_is_told_apart_by_parameters():
 
 def test_two_runs_share_nothing():
     Outcomes().add("t", row(CHECK))
-    assert Outcomes() == Outcomes(checks={}, passed=set(), troubles=[], collected={})
+    assert Outcomes() == Outcomes(checks={}, tests={}, troubles=[], collected={})
 
 
 ROWS = [
