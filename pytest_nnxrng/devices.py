@@ -16,9 +16,12 @@ import numpy as np
 from pytest_nnxrng import hardware, places
 from pytest_nnxrng.errors import BadSetting, MissingDevice
 from pytest_nnxrng.places import ALL, Name, Place
-from pytest_nnxrng.startup import CPU_DEVICES, PREALLOCATE
+from pytest_nnxrng.startup import CPU_DEVICES, PREALLOCATE, PRECISION, worker
 
 _KINDS = ("cpu", "gpu", "tpu")
+
+
+_PARTS = ". Each worker of pytest-xdist sees a part of the devices: run without -n"
 
 
 class TooFewDevices(Exception):
@@ -126,6 +129,32 @@ def probe(names: Sequence[Name]) -> str:
     raise BadSetting(text or done.stderr.strip().rpartition("\n")[2] or "JAX could not be started")
 
 
+def started() -> bool:
+    """Whether JAX's backend has started: what is read at its start is read no more."""
+    before = jax.config.jax_num_cpu_devices
+    try:
+        # No other public function tells; this one refuses then, and changes nothing.
+        jax.config.update("jax_num_cpu_devices", before + 1)
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", before)
+    return False
+
+
+def catch_up(changes: Mapping[str, str]) -> tuple[str, ...]:
+    """Give a JAX that is imported already what it would have read from the environment.
+
+    Returns the variables that come too late, because its backend has started.
+    """
+    if PRECISION in changes:
+        jax.config.update("jax_default_matmul_precision", changes[PRECISION])
+    if started():
+        return tuple(name for name in changes if name not in (PRECISION, PREALLOCATE))
+    if CPU_DEVICES in changes:
+        jax.config.update("jax_num_cpu_devices", int(changes[CPU_DEVICES]))
+    return ()
+
+
 def make_cpu_devices(number: int) -> None:
     """Have ``number`` CPU devices when the backend starts, or have them already.
 
@@ -167,6 +196,7 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
             f"{shown} needs {needed} devices; {device.platform} has {1 + len(others)} here. A CPU "
             f"has as many as you ask for: pytest --nnx-cpu-devices={needed}"
             + ("" if device.platform == "cpu" else " --nnx-device=cpu")
+            + (_PARTS if device.platform != "cpu" and worker(os.environ) else "")
         )
     chosen = np.array([device, *others][:needed]).reshape(tuple(axes.values()))
     return jax.sharding.Mesh(chosen, tuple(axes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 
 import pytest
 
@@ -14,6 +15,8 @@ from pytest_nnxrng.policy import Mode
 from pytest_nnxrng.settings import BadSetting, Settings, first
 
 SETTINGS = pytest.StashKey[Settings]()
+# Variables that were set after JAX's backend had read them.
+LATE = pytest.StashKey[tuple[str, ...]]()
 
 # Options that keep tests from being collected, run or seen: no proof is made under them.
 _NARROWING = {
@@ -182,7 +185,15 @@ def set_environment(early: pytest.Config) -> None:
         changes = startup.plan(wish, os.environ, startup.worker(os.environ), hardware.found)
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
+        if "jax" in sys.modules:
+            early.stash[LATE] = _catch_up(changes)
         early.add_cleanup(lambda: _restore(before))
+
+
+def _catch_up(changes: dict[str, str]) -> tuple[str, ...]:
+    from pytest_nnxrng import devices
+
+    return devices.catch_up(changes)
 
 
 def _restore(before: dict[str, str | None]) -> None:

@@ -13,16 +13,18 @@ import pytest
 from pytest_nnxrng import places
 from pytest_nnxrng.errors import BadSetting
 from pytest_nnxrng.items import CHECKS, GIVEN, PARAMETER, our_place
-from pytest_nnxrng.options import SETTINGS
+from pytest_nnxrng.options import LATE, SETTINGS
 from pytest_nnxrng.places import Place
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.startup import PLATFORMS
+from pytest_nnxrng.startup import CPU_DEVICES, PLATFORMS
 
 if TYPE_CHECKING:
     import jax
 
 # The devices named for this run; none: JAX's own default.
 PLACES = pytest.StashKey[tuple[Place, ...]]()
+# Why no test of this worker can run.
+TROUBLE = pytest.StashKey[str]()
 
 
 def is_xdist_controller(config: pytest.Config) -> bool:
@@ -37,9 +39,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             # It runs no test: it must not hold an accelerator.
             _probe(made)
         else:
+            _refuse(config.stash.get(LATE, ()))
             config.stash[PLACES] = _places(made)
     except BadSetting as error:
-        raise pytest.UsageError(str(error)) from None
+        if not hasattr(config, "workerinput"):
+            raise pytest.UsageError(str(error)) from None
+        # A worker that ends is started again, and again: its tests say it in its place.
+        config.stash[PLACES], config.stash[TROUBLE] = (), str(error)
 
 
 def _probe(made: Settings) -> None:
@@ -56,6 +62,16 @@ def _probe(made: Settings) -> None:
         raise BadSetting(f"{made.devices_from}: {error}") from None
     if absent:
         raise BadSetting(_absent(made, absent))
+
+
+def _refuse(late: tuple[str, ...]) -> None:
+    names = [name for name in late if name != CPU_DEVICES]  # of which the number is looked at
+    if names:
+        raise BadSetting(
+            f"{' and '.join(names)} must be set before JAX starts, and JAX has started already. "
+            "What is loaded before conftest.py, such as a plugin named by -p, must not use JAX "
+            "when it is imported"
+        )
 
 
 def _absent(made: Settings, why: str) -> str:
@@ -169,6 +185,8 @@ def _own_device(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if TROUBLE in item.config.stash:
+        pytest.fail(item.config.stash[TROUBLE], pytrace=False)
     selected = item.config.stash.get(PLACES, ())
     names = getattr(item, "fixturenames", ())
     if PARAMETER in names and our_place(item) is None and selected and _own_device(item) is None:

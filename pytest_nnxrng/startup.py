@@ -38,6 +38,7 @@ _VENDORS = {
     "tpu": ("tpu",),
     ALL: ("cuda", "rocm", "tpu"),
 }
+_LIBTPU = "ALLOW_MULTIPLE_LIBTPU_LOAD"  # or the second process that loads it is refused
 _SEEN_BY_NONE = ("", "-1", "NoDevFiles", "void", "none")
 
 
@@ -122,7 +123,11 @@ def _share(
             here = environ[preset].split(",") if preset else list(found(vendor))
             here = [device.strip() for device in here]
             if len(here) > 1 and not any(device in _SEEN_BY_NONE for device in here):
-                changes[variable] = ",".join(share(here, as_worker))
+                part = share(here, as_worker)
+                if vendor == "tpu":  # a process with several chips needs their topology
+                    part = part[:1]
+                    changes[_LIBTPU] = environ.get(_LIBTPU, "true")
+                changes[variable] = ",".join(part)
     return changes
 
 

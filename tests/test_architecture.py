@@ -94,6 +94,7 @@ NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes these, and the package before them, at every start: they import late.
 LATER = {
     "items": "checks",
+    "options": "devices",
     "fixtures": "checks devices rngs snapshot",
     "running": "checks report.text",
     "recorder": "report.summary",

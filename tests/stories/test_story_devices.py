@@ -7,8 +7,10 @@ runs with several have processes of their own.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import jax
 import pytest
 from projects import Project, Run
 
@@ -520,6 +522,54 @@ def test_a_value_on_another_device_is_worth_a_warning(project: Project):
     assert run.text.count("WrongDeviceWarning: ") == 2
     ini = ["filterwarnings = error::pytest_nnxrng.WrongDeviceWarning"]
     project.ini(*ini).run_apart("--nnx-cpu-devices=2").came_to(passed=2, failed=2)
+
+
+# -- JAX that has started too early ----------------------------------------------------------
+
+
+def test_what_comes_too_late_for_jax_is_a_usage_error(project: Project):
+    project.test("def test_it(rngs): pass").ini("nnx_gpu_deterministic = true")
+    jax.devices()  # JAX has started in this process
+    run = project.run("--nnx-device=cpu,gpu")
+    assert run.ret == 4
+    run.says("XLA_FLAGS must be set before JAX starts, and JAX has started already")
+    run.does_not_say("passed", "Traceback")
+    run = project.ini().run("--nnx-cpu-devices=3")
+    assert run.ret == 4
+    run.says("--nnx-cpu-devices=3: JAX has started already, with 1 of them")
+    project.run_workers("--nnx-cpu-devices=3").came_to(passed=1)
+    project.ini("nnx_matmul_precision = float32").run().came_to(passed=1)
+
+
+def test_a_precision_reaches_a_jax_that_is_imported_already(project: Project):
+    project.test("""
+        import jax
+
+        def test_it(rngs):
+            assert jax.config.jax_default_matmul_precision == "float32"
+    """).ini("nnx_matmul_precision = float32")
+    project.run().came_to(passed=1)
+
+
+def test_a_worker_whose_device_does_not_start_says_so_in_its_tests(project: Project):
+    project.test("def test_it(rngs): pass").write({"conftest.py": """
+        import os
+
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            import jax
+
+            jax.config.update("jax_platforms", "cuda")
+    """})  # fmt: skip
+    run = project.run_apart("-n", "2", "--nnx-device=cpu").came_to(errors=1)
+    run.says("there is no device cpu: JAX_PLATFORMS=cuda hides it").does_not_say("crashed")
+
+
+def test_nothing_that_was_set_outlives_the_run(project: Project):
+    project.test("def test_it(rngs): pass").ini("nnx_matmul_precision = float32")
+    names = ("JAX_DEFAULT_MATMUL_PRECISION", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    before = {name: os.environ.get(name) for name in names}
+    project.run().came_to(passed=1)
+    assert {name: os.environ.get(name) for name in names} == before
 
 
 # -- precision and platforms -----------------------------------------------------------------
