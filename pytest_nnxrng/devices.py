@@ -88,6 +88,8 @@ def _place(name: Name, shown: str) -> Place:
         return Place(shown, devices[index])
     if devices:
         why = f"{name.platform} has {len(devices)}, counted from 0"
+        if name.platform == "cpu":
+            why += f"; for more: --nnx-cpu-devices={index + 1}"
     return Place(shown, None, f"there is no device {name}: {why}")
 
 

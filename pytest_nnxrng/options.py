@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -168,13 +169,17 @@ def _cpu_devices(option: str | None, ini: str) -> int | None:
     return None if value is None else settings.cpu_devices(value, source)
 
 
-def set_environment(early: pytest.Config) -> None:
+def set_environment(early: pytest.Config, given: argparse.Namespace) -> None:
     """Set what JAX reads when it starts, until the run ends.
 
-    Called before conftests are loaded, when options are known but not final. What cannot be
-    used is passed over: ``read`` says so, when pytest can show it.
+    Called before conftests are loaded, when options are known but not final; later, where a
+    conftest names this plugin. What cannot be used is passed over: ``read`` says so, when
+    pytest can show it.
     """
-    given, ini = early.known_args_namespace, early.getini
+    if LATE in early.stash:
+        return
+    early.stash[LATE] = ()
+    ini = early.getini
     with contextlib.suppress(BadSetting):
         wish = startup.Wish(
             _devices(given.nnx_device, ini("nnx_device")),

@@ -34,6 +34,8 @@ def is_xdist_controller(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     config, made = session.config, session.config.stash[SETTINGS]
+    if config.getoption("showfixtures") or config.getoption("show_fixtures_per_test"):
+        return  # what is but listed needs no device
     try:
         if is_xdist_controller(config):
             # It runs no test: it must not hold an accelerator.

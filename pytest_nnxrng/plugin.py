@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    options.set_environment(early_config)
+    options.set_environment(early_config, early_config.known_args_namespace)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     try:
         config.stash[SETTINGS] = made = options.read(config)
+        options.set_environment(config, config.option)
         if made.prune and (refusal := policy.prune_refusal(policy.Run(options.narrowed(config)))):
             raise BadSetting(refusal)
         if made.report is not None and not hasattr(config, "workerinput"):

@@ -424,6 +424,14 @@ def test_absent_devices_may_be_skipped(project: Project):
     assert project.goldens() == goldens, "what runs elsewhere survives"
 
 
+def test_a_cpu_that_is_not_there_can_be_had(project: Project):
+    run = project.test("def test_it(rngs): pass").run("--nnx-device=cpu:3")
+    assert run.ret == 4
+    run.says("there is no device cpu:3: cpu has 1, counted from 0; for more: --nnx-cpu-devices=4")
+    run = project.run("--nnx-device=tpu", "--fixtures")
+    assert run.ret == 0, "what is but listed needs no device"
+
+
 def test_a_word_for_missing_that_is_none(project: Project):
     run = project.test("def test_it(): pass").run("--nnx-device-missing=ignore")
     assert run.ret == 4
