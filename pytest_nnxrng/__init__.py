@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         FixedSeedWarning,
         KeyReuseWarning,
         SnapshotWarning,
+        WrongDeviceWarning,
         ZeroKernelWarning,
     )
     from pytest_nnxrng.checks import SnapshotError
@@ -21,6 +22,7 @@ _HOMES = {
     "Snapshot": "snapshot",
     "SnapshotError": "checks",
     "SnapshotWarning": "cautions",
+    "WrongDeviceWarning": "cautions",
     "ZeroKernelWarning": "cautions",
 }
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "SnapshotWarning",
+    "WrongDeviceWarning",
     "ZeroKernelWarning",
 ]
 

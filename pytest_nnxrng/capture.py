@@ -16,7 +16,9 @@ from pytest_nnxrng.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,
     SnapshotWarning,
+    WrongDeviceWarning,
     ZeroKernelWarning,
+    elsewhere,
     reused_keys,
     zero_kernels,
 )
@@ -83,6 +85,8 @@ def warn(
 ) -> None:
     """Warn of what matches and is still no good; ``golden``, or a trace, knows what is drawn."""
     found: list[tuple[str, type[SnapshotWarning]]] = []
+    if text := elsewhere(obtained.leaves, checks.platform_device()):
+        found.append((text, WrongDeviceWarning))
     trace = vars(build).get("trace") if build is not None else None  # if it has been made
     if build is not None:
         # A table of positions or an identity matrix may well stand in a model twice.

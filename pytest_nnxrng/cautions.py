@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -29,6 +30,29 @@ class FixedSeedWarning(SnapshotWarning):
 
 class ZeroKernelWarning(SnapshotWarning):
     """An output is checked of a model with kernels of zeros: what they lead to is not covered."""
+
+
+class WrongDeviceWarning(SnapshotWarning):
+    """A checked value lies on another device than the one under test."""
+
+
+def elsewhere(leaves: Iterable[Leaf], device: Any) -> str | None:
+    """The leaves that lie on another device; parts of a leaf may lie on others of the platform."""
+    found: dict[str, list[str]] = {}
+    for leaf in leaves:
+        others = {other.platform for other in leaf.devices} - {device.platform}
+        if leaf.devices and device not in leaf.devices and (others or len(leaf.devices) == 1):
+            names = sorted(f"{other.platform}:{other.id}" for other in leaf.devices)
+            found.setdefault(", ".join(names), []).append(leaf.path or "the value")
+    if not found:
+        return None
+    where, paths = next(iter(found.items()))
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return (
+        f"{', '.join(paths[:3])}{more}: on {where}, while {device.platform}:{device.id} is under "
+        "test. What jax.device_put committed to a device is computed there: leave the device out, "
+        "or put it on the fixture nnx_device"
+    )
 
 
 def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:

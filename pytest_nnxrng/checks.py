@@ -43,7 +43,8 @@ class Result:
 
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
-    ``left_out`` says of the leaves of an abstract model that have no spots why not.
+    ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
+    names the device of the run that writes the golden, in place of this one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Result:
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    left: str = ""
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True
@@ -68,7 +70,11 @@ class Result:
 
 @dataclass
 class TestChecks:
-    """The checks of one test, and whether it may still make any: ``closed`` says why not."""
+    """The checks of one test, and whether it may still make any: ``closed`` says why not.
+
+    ``devices`` are the names and platforms of those that the test runs on, one after the
+    other; ``turn`` is which of them it is now. Of one device nothing is said.
+    """
 
     identity: Identity
     test_file: Path
@@ -81,6 +87,8 @@ class TestChecks:
     closed: str = ""
     subtest_failed: bool = False
     zero_kernels: list[str] = field(default_factory=list)
+    devices: tuple[tuple[str, str], ...] = ()
+    turn: int = 0
 
     __test__ = False  # not a test class, whatever its name begins with
 

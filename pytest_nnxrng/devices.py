@@ -1,75 +1,163 @@
-"""``"gpu:1"`` -> a JAX device; why one is missing."""
+"""``"gpu:1"`` -> a JAX device; why one is missing; meshes of several."""
 
 from __future__ import annotations
 
+import json
 import math
-import re
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from pytest_nnxrng.settings import BadSetting
-from pytest_nnxrng.startup import CPU_DEVICES
+from pytest_nnxrng import hardware, places
+from pytest_nnxrng.errors import BadSetting, MissingDevice
+from pytest_nnxrng.places import ALL, Name, Place
+from pytest_nnxrng.startup import CPU_DEVICES, PREALLOCATE, PRECISION, worker
+
+_KINDS = ("cpu", "gpu", "tpu")
+
+
+_PARTS = ". Each worker of pytest-xdist sees a part of the devices: run without -n"
 
 
 class TooFewDevices(Exception):
     """A mesh needs more devices than there are; the message says where to get them."""
 
 
-_FORM = re.compile(r"(?P<platform>cpu|gpu|tpu|cuda|rocm)(:(?P<index>\d+))?\Z")
-
-
-def find(name: str | None, source: str = "--nnx-device") -> jax.Device:
-    """The device called ``name``, or JAX's default device for None.
+def default() -> jax.Device:
+    """JAX's default device.
 
     Raises:
-      BadSetting: when ``name`` is not of the form ``cpu`` or ``gpu:1``, or there is no such
-        device; the message names what is there.
+      BadSetting: when JAX starts no backend; the message says why, as far as can be told.
     """
-    if name is None:
-        default = jax.config.jax_default_device
-        if isinstance(default, jax.Device):
-            return default
-        return jax.devices(default)[0] if isinstance(default, str) else jax.devices()[0]
-    match = _FORM.match(name)
-    if not match:
-        raise BadSetting(
-            f"{source}: {name!r} is not a device. Devices are written cpu, gpu, tpu, cuda, rocm, "
-            "or with an index, gpu:1"
-        )
-    platform, index = match["platform"], int(match["index"] or 0)
-    devices, reason = _devices(platform)
-    if index < len(devices):
-        return devices[index]
-    have = ", ".join(f"{d.platform}:{d.id}" for d in _all()) or "none"
-    if devices:
-        reason = f"there are {len(devices)}"
-    raise BadSetting(f"{source}: there is no device {name} ({reason}). Available: {have}")
+    device = jax.config.jax_default_device
+    if isinstance(device, jax.Device):
+        return device
+    try:
+        return jax.devices(device)[0] if isinstance(device, str) else jax.devices()[0]
+    except Exception as error:  # a bare AssertionError, where JAX_PLATFORMS names but a GPU
+        platforms = jax.config.jax_platforms or ""
+        why = " ".join(str(error).split())
+        first = platforms.split(",")[0]
+        if first in places.PLATFORMS:
+            why = places.why_missing(first, "", why, hardware.nodes(), hardware.plugins())
+        shown = f" (JAX_PLATFORMS={platforms})" if platforms else ""
+        raise BadSetting(f"JAX starts on no device{shown}: {why}") from None
 
 
-def probe(name: str) -> None:
-    """``find`` in a process of its own, so that this one starts no backend.
+def resolve(names: Sequence[Name]) -> tuple[Place, ...]:
+    """The devices called ``names``, or why they are missing; for ``all`` one of each platform.
 
     Raises:
-      BadSetting: as ``find``.
+      BadSetting: for two names of one device.
+    """
+    if [name.platform for name in names] == [ALL]:
+        there = [(kind, _devices(kind)[0]) for kind in _KINDS]
+        return tuple(Place(kind, devices[0]) for kind, devices in there if devices)
+    made = [_place(name, shown) for name, shown in zip(names, places.ids(names), strict=True)]
+    seen: dict[Any, Place] = {}
+    for place in made:
+        if place.device is not None and seen.setdefault(place.device, place) is not place:
+            raise BadSetting(f"{seen[place.device].name} and {place.name} are one device")
+    return tuple(made)
+
+
+def of(value: object, source: str) -> jax.Device:
+    """A ``jax.Device`` as it is, or the device that a text names.
+
+    Raises:
+      MissingDevice: when it is not here.
+      BadSetting: when ``value`` is neither.
+    """
+    if isinstance(value, jax.Device):
+        return value
+    place = _place(places.one(value, source), str(value))
+    if place.missing:
+        raise MissingDevice(missing([place]))
+    return place.device
+
+
+def _place(name: Name, shown: str) -> Place:
+    devices, why = _devices(name.platform)
+    index = name.index or 0
+    if index < len(devices):
+        return Place(shown, devices[index])
+    if devices:
+        why = f"{name.platform} has {len(devices)}, counted from 0"
+        if name.platform == "cpu":
+            why += f"; for more: --nnx-cpu-devices={index + 1}"
+    return Place(shown, None, f"there is no device {name}: {why}")
+
+
+def missing(of: Sequence[Place]) -> str:
+    """Why devices are missing, and what there is instead."""
+    have = ", ".join(
+        f"{d.platform}:{n}" for kind in _KINDS for n, d in enumerate(_devices(kind)[0])
+    )
+    return f"{'; '.join(place.missing for place in of)}. Available: {have or 'none'}"
+
+
+def serves(name: Name, device: jax.Device) -> bool:
+    """Whether ``device`` is what ``name`` names."""
+    devices, _ = _devices(name.platform)
+    return device in (devices if name.index is None else devices[name.index : name.index + 1])
+
+
+def probe(names: Sequence[Name]) -> str:
+    """What is missing of ``names``, found out in a process of its own, which ends with it.
+
+    Raises:
+      BadSetting: for two names of one device.
     """
     code = (
-        "import sys; from pytest_nnxrng import devices, settings\n"
-        "try: devices.find(sys.argv[1])\n"
-        "except settings.BadSetting as error: sys.exit(f'BadSetting {error}')"
+        "import json, sys; from pytest_nnxrng import devices, errors, places\n"
+        "names = [places.Name(*name) for name in json.loads(sys.argv[1])]\n"
+        "try: absent = [p for p in devices.resolve(names) if p.missing]\n"
+        "except errors.BadSetting as error: print('BAD', error); sys.exit()\n"
+        "print('MISSING', devices.missing(absent) if absent else '')"
     )
+    rows = json.dumps([(name.platform, name.index) for name in names])
+    environ = {PREALLOCATE: "false", **os.environ}
     done = subprocess.run(
-        [sys.executable, "-c", code, name], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, rows], env=environ, capture_output=True, text=True, check=False
     )
-    last = done.stderr.strip().rpartition("\n")[2]
-    if done.returncode:
-        raise BadSetting(last.removeprefix("BadSetting "))
+    word, _, text = done.stdout.strip().rpartition("\n")[2].partition(" ")
+    if word == "MISSING":
+        return text
+    raise BadSetting(text or done.stderr.strip().rpartition("\n")[2] or "JAX could not be started")
 
 
-def make_cpu_devices(number: int, source: str = "--nnx-cpu-devices") -> None:
+def started() -> bool:
+    """Whether JAX's backend has started: what is read at its start is read no more."""
+    before = jax.config.jax_num_cpu_devices
+    try:
+        # No other public function tells; this one refuses then, and changes nothing.
+        jax.config.update("jax_num_cpu_devices", before + 1)
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", before)
+    return False
+
+
+def catch_up(changes: Mapping[str, str]) -> tuple[str, ...]:
+    """Give a JAX that is imported already what it would have read from the environment.
+
+    Returns the variables that come too late, because its backend has started.
+    """
+    if PRECISION in changes:
+        jax.config.update("jax_default_matmul_precision", changes[PRECISION])
+    if started():
+        return tuple(name for name in changes if name not in (PRECISION, PREALLOCATE))
+    if CPU_DEVICES in changes:
+        jax.config.update("jax_num_cpu_devices", int(changes[CPU_DEVICES]))
+    return ()
+
+
+def make_cpu_devices(number: int) -> None:
     """Have ``number`` CPU devices when the backend starts, or have them already.
 
     Raises:
@@ -82,9 +170,9 @@ def make_cpu_devices(number: int, source: str = "--nnx-cpu-devices") -> None:
         devices, _ = _devices("cpu")
     if len(devices) != number:
         raise BadSetting(
-            f"{source}={number}: JAX has started already, with {len(devices)} of them. What is "
-            "loaded before conftest.py, such as a plugin named by -p, must not use JAX when it "
-            f"is imported; or set {CPU_DEVICES}={number} in the environment"
+            f"--nnx-cpu-devices={number}: JAX has started already, with {len(devices)} of them. "
+            "What is loaded before conftest.py, such as a plugin named by -p, must not use JAX "
+            f"when it is imported; or set {CPU_DEVICES}={number} in the environment"
         )
 
 
@@ -110,24 +198,24 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
             f"{shown} needs {needed} devices; {device.platform} has {1 + len(others)} here. A CPU "
             f"has as many as you ask for: pytest --nnx-cpu-devices={needed}"
             + ("" if device.platform == "cpu" else " --nnx-device=cpu")
+            + (_PARTS if device.platform != "cpu" and worker(os.environ) else "")
         )
     chosen = np.array([device, *others][:needed]).reshape(tuple(axes.values()))
     return jax.sharding.Mesh(chosen, tuple(axes))
 
 
 def _devices(platform: str) -> tuple[list[jax.Device], str]:
+    """The devices of a platform, or why there are none."""
     # Not RuntimeError alone: JAX_PLATFORMS=cuda without a GPU raises a bare AssertionError.
     try:
-        devices = jax.devices(platform)
+        devices, words = jax.devices(platform), ""
     except Exception as error:
-        return [], " ".join(str(error).split()) or f"JAX could not start {platform}"
-    known = {"cuda": "gpu", "rocm": "gpu"}.get(platform, platform)
-    return [device for device in devices if device.platform == known], f"no {platform} here"
-
-
-def _all() -> list[jax.Device]:
-    found = {}
-    for platform in ("cpu", "gpu", "tpu"):
-        for device in _devices(platform)[0]:
-            found[f"{device.platform}:{device.id}"] = device
-    return list(found.values())
+        devices, words = [], " ".join(str(error).split())
+    # Asked for one platform, JAX may give another.
+    kind = Name(platform).kind
+    devices = [device for device in devices if device.platform == kind]
+    if devices:
+        return devices, ""
+    platforms = jax.config.jax_platforms or ""
+    nodes, plugins = hardware.nodes(), hardware.plugins()
+    return [], places.why_missing(platform, platforms, words, nodes, plugins)

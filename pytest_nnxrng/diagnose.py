@@ -13,6 +13,17 @@ from pytest_nnxrng.moves import derivations
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.structure import structure
 
+# Settings that move outputs of the same model, those first that move them most.
+_MOVERS = (
+    "platform",
+    "jax_default_matmul_precision",
+    "jax_enable_x64",
+    "xla_flags",
+    "device",
+    "jax",
+)
+_SHOWN = 3
+
 
 def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     """Name the causes of every difference; leaves that nothing explains are ``unknown``."""
@@ -107,7 +118,8 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
         return "unknown", f"nothing is proven{reason}", ""
     if evidence.model == ():
         if evidence.changes:
-            return "unknown", "the model matches; the environment or the forward pass moved", ""
+            text = "the model matches; the environment or the forward pass moved"
+            return "unknown", f"{text} ({_shown(evidence.changes)})", ""
         return "forward", "the model matches, its output does not", "the model's own check"
     if evidence.model:
         return "", "", ""  # its causes are the model's, which stand with the model's check
@@ -118,6 +130,15 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
     if words & {"seed", "stream", "draws", "environment"} and _moved_whole(d):
         return "", "", ""  # too small to tell its draw; what moved the others may have moved it
     return "unknown", "nothing is proven of these leaves", ""
+
+
+def _shown(changes: Sequence[tuple[str, Any, Any]]) -> str:
+    """The changes, those first that move outputs most."""
+    known = [name for name in _MOVERS if any(name == change[0] for change in changes)]
+    ordered = sorted(changes, key=lambda c: known.index(c[0]) if c[0] in known else len(known))
+    rows = [f"{name} {_json(old)} -> {_json(new)}" for name, old, new in ordered[:_SHOWN]]
+    more = [f"{len(ordered) - _SHOWN} more"] if len(ordered) > _SHOWN else []
+    return ", ".join(rows + more)
 
 
 def _unmoved(path: str, evidence: Evidence) -> bool:

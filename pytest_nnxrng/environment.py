@@ -52,6 +52,7 @@ def read(device: jax.Device) -> dict[str, Any]:
         flag
         for flag in os.environ.get("XLA_FLAGS", "").split()
         if not any(neutral in flag for neutral in _NEUTRAL_XLA_FLAGS)
+        and (device.platform == "gpu" or not flag.startswith("--xla_gpu_"))
     )
     if flags:
         found["xla_flags"] = " ".join(flags)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.items import CHECKS, GIVEN, PROGRESS, identity
+from pytest_nnxrng.errors import BadSetting, MissingDevice
+from pytest_nnxrng.items import CHECKS, GIVEN, PROGRESS, identity, our_place
 from pytest_nnxrng.options import SETTINGS
-from pytest_nnxrng.settings import BadSetting
+from pytest_nnxrng.places import Place
+from pytest_nnxrng.placing import PLACES, first_of, places_of
 
 if TYPE_CHECKING:
     import jax
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def rngs(request: pytest.FixtureRequest) -> nnx.Rngs:
+def rngs(request: pytest.FixtureRequest, nnx_device: jax.Device) -> nnx.Rngs:
     """A fresh, seeded nnx.Rngs with the streams params, dropout and default.
 
     With seed S (0, or --nnx-seed) it is nnx.Rngs(params=S, dropout=S + 10_000,
@@ -50,7 +52,7 @@ def _rngs(request: pytest.FixtureRequest) -> nnx.Rngs:
 
 
 @pytest.fixture(scope="session")
-def rngs_factory(pytestconfig: pytest.Config) -> Callable[..., nnx.Rngs]:
+def rngs_factory(pytestconfig: pytest.Config, nnx_device: jax.Device) -> Callable[..., nnx.Rngs]:
     """Makes fresh nnx.Rngs, for model fixtures of any scope.
 
     rngs_factory() gives what rngs gives, rngs_factory(7) that of seed 7, and
@@ -65,11 +67,29 @@ def rngs_factory(pytestconfig: pytest.Config) -> Callable[..., nnx.Rngs]:
 
 
 @pytest.fixture(scope="session")
-def nnx_device(pytestconfig: pytest.Config) -> jax.Device:
-    """The jax.Device under test: --nnx-device, or JAX's default device."""
+def nnx_device(request: pytest.FixtureRequest) -> jax.Device:
+    """The jax.Device under test: --nnx-device, or JAX's default device.
+
+    With several devices, each test that uses a fixture of this plugin runs on each of them,
+    and so do the fixtures that use this one. A test may choose its own instead:
+    @pytest.mark.parametrize("nnx_device", ["cpu", "gpu"], indirect=True).
+    """
     from pytest_nnxrng import devices
 
-    return devices.find(pytestconfig.stash[SETTINGS].device)
+    selected = request.config.stash[PLACES]
+    own = getattr(request, "param", first_of(selected) if selected else None)
+    try:
+        if own is None:
+            return devices.default()
+        if not isinstance(own, Place):
+            return devices.of(own, "the parameter of nnx_device")
+    except MissingDevice as error:
+        pytest.skip(str(error))
+    except BadSetting as error:
+        pytest.fail(str(error), pytrace=False)
+    if own.missing:
+        pytest.skip(own.missing)
+    return own.device
 
 
 @pytest.fixture(scope="session")
@@ -100,18 +120,30 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     model, state, array or pytree. nnx_snapshot(tol=..., only=..., ...) gives the same with
     options. Goldens are written by pytest --nnx-update-snapshots.
     """
+    from pytest_nnxrng import devices
     from pytest_nnxrng.checks import TestChecks
     from pytest_nnxrng.snapshot import Snapshot
 
+    try:
+        # A test or a project may have put a name in place of the fixture's device.
+        device = devices.of(nnx_device, "nnx_device")
+    except MissingDevice as error:
+        pytest.skip(str(error))
+    except BadSetting as error:
+        pytest.fail(str(error), pytrace=False)
     checks = TestChecks(
         identity(request.node),
         request.path,
         request.config.stash[SETTINGS],
-        lambda: nnx_device,
+        lambda: device,
         request.config.rootpath,
         lambda: _given(request.node),
         request.config.stash[PROGRESS],
     )
+    if place := our_place(request.node):
+        present = places_of(request.node)
+        checks.devices = tuple((one.name, one.device.platform) for one in present)
+        checks.turn = present.index(place)
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (
             "under hypothesis's @given, which runs the body many times for one golden. Check in "

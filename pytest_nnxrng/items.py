@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.places import Place
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -16,17 +17,32 @@ if TYPE_CHECKING:
     from pytest_nnxrng.checks import TestChecks
     from pytest_nnxrng.progress import Progress
 
+PARAMETER = "nnx_device"
 GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
 CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
 PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
 
 
+def our_place(item: pytest.Item) -> Place | None:
+    """The device that this plugin made a parameter of the test."""
+    value = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
+    return value if isinstance(value, Place) else None
+
+
 def identity(item: pytest.Item) -> Identity:
-    """What names a test's goldens: classes, function and parameters, as plain text."""
+    """What names a test's goldens: classes, function and parameters, as plain text.
+
+    The device under test is no part of it: one golden serves all.
+    """
     classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     function = getattr(item, "originalname", None) or item.name
     rest = item.name.removeprefix(function)
     parameters = rest[1:-1] if rest.startswith("[") and rest.endswith("]") else None
+    place = our_place(item)
+    if place is not None and parameters is not None:
+        # Our parameter was added after all others: its id is the last.
+        others = parameters.removesuffix(place.name)
+        parameters = others[:-1] if others else None
     return Identity(".".join(classes), function, parameters)
 
 

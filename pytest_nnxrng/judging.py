@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from pytest_nnxrng import environment, policy
+from pytest_nnxrng.allowance import tolerance
 from pytest_nnxrng.causes import Cause, same_fingerprints
 from pytest_nnxrng.checks import Options, Result, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
@@ -19,10 +18,8 @@ from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat
 from pytest_nnxrng.lookup import Found, left_alone
-from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.policy import Outcome, Status
 from pytest_nnxrng.sampling import Sampled, followed, sampled_beside
-from pytest_nnxrng.settings import Settings
 
 Changes = tuple[tuple[str, Any, Any], ...]
 
@@ -74,11 +71,15 @@ def judge(
     sample: Sampled,
     found: Found,
     changes: Changes,
-    device: jax.Device,
+    now: Mapping[str, Any],
 ) -> Result:
-    """Hold what was obtained against the golden, say why it differs, and decide."""
+    """Hold what was obtained against the golden, say why it differs, and decide.
+
+    ``now`` is the environment, in which ``changes`` are not as the golden recorded them.
+    """
     comparison, error, obtained, build = None, found.error, sample.flat, subject.build
-    allowed = tolerance(checks.settings, options, subject.kind)
+    then = found.golden.environment if found.golden is not None else now
+    allowed = tolerance(checks.settings, options, subject.kind, then, now)
     fingerprints = same_fingerprints(name for name, _, _ in changes)
     if found.golden is not None:
         trace = build.trace if build is not None and build.is_traced else None
@@ -128,9 +129,10 @@ def judge(
         same_environment=not gains(found.golden, obtained, changes, options),
         repeats=subject.repeats,
         agrees=not subject.also,
+        left=bool(found.left),
         causes={cause.word for cause in causes or follows},
     )
-    note = left_alone(found, device.platform) if decision.writes else ""
+    note = left_alone(found, now["platform"]) if decision.writes else ""
     if mode.refresh and changes and not decision.writes and found.golden is not None:
         note = held_back(found.path, found.golden, options)
     problem = "" if error is None else str(error)
@@ -150,6 +152,7 @@ def judge(
         also=subject.also,
         note=note,
         left_out=sample.left_out,
+        left=found.left if became.bad and not decision.fails else "",
     )
 
 
@@ -160,25 +163,16 @@ _DOES_NOT_REPEAT = (
 )
 
 
-def changes(golden: Golden, device: jax.Device) -> Changes:
-    then, now = golden.environment, environment.read(device)
+def changes(golden: Golden | None, now: Mapping[str, Any]) -> Changes:
+    """What in the environment is not as the golden recorded it: name, then, now."""
+    if golden is None:
+        return ()
+    then = golden.environment
     return tuple(
         (name, then.get(name), now.get(name))
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name) and name != "device_count"  # which decides none
     )
-
-
-def tolerance(settings: Settings, options: Options, kind: str) -> Tolerance:
-    table = dict(WEIGHTS if kind == "init" else OUTPUTS)
-    if settings.strict:
-        table.update(STRICT)
-    table.update(settings.weights_tol if kind == "init" else settings.outputs_tol)
-    if isinstance(options.tol, Mapping):
-        table.update(options.tol)
-    elif options.tol is not None:
-        table = {"*": float(options.tol)}
-    return Tolerance(table, float(options.atol), options.exact)
 
 
 def status(comparison: Comparison | None, error: GoldenError | None) -> Status:

@@ -76,6 +76,7 @@ class Leaf:
     spots: str | None = None
     stored: bool = True
     kept: bool = False
+    devices: frozenset[Any] = field(default=frozenset(), compare=False, repr=False)
     read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
     fetched: bool = field(default=False, compare=False)  # read() takes memory for the elements
     slabs: Slabs | None = field(default=None, compare=False, repr=False)

@@ -254,6 +254,7 @@ def _leaf(
         slabs = _slabs(value)
         read = slabs.whole
     placed = _placed(value) if shape else None
+    devices = frozenset(value.devices()) if isinstance(value, jax.Array) else frozenset()
     return Leaf(
         name,
         type or "array",
@@ -262,6 +263,7 @@ def _leaf(
         rng,
         sharding,
         placed,
+        devices=devices,
         read=read,
         fetched=slabs is not None,
         slabs=slabs,

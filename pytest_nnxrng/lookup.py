@@ -10,17 +10,22 @@ from pytest_nnxrng.checks import Options, TestChecks
 from pytest_nnxrng.golden import Golden, GoldenError
 from pytest_nnxrng.leaves import Flat
 from pytest_nnxrng.naming import Identity
+from pytest_nnxrng.places import writer
 from pytest_nnxrng.ties import aligned
 
 
 @dataclass(frozen=True)
 class Found:
-    """The golden that a check is held against, and where it would be written."""
+    """The golden that a check is held against, and where it would be written.
+
+    ``left`` names the device of the run to which writing is left.
+    """
 
     path: Path
     target: Path
     golden: Golden | None = None
     error: GoldenError | None = None
+    left: str = ""
 
     def named_as(self, flat: Flat) -> Found:
         """The same, with what is tied in the golden called as ``flat`` calls it."""
@@ -35,10 +40,19 @@ def load(checks: TestChecks, options: Options, name: str, platform: str) -> Foun
     directory = naming.folder(checks.test_file, checks.settings.folder)
     shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
     if options.per_platform or own.exists():
-        return _read(own, own, checks.identity, name)
+        found = _read(own, own, checks.identity, name)
+        return replace(found, left=_left(checks, platform, None, own=True))
     found = _read(shared, shared, checks.identity, name)
-    made_on = found.golden.environment.get("platform") if found.golden else platform
-    return found if made_on == platform else replace(found, target=own)
+    made_on = found.golden.environment.get("platform") if found.golden else None
+    found = replace(found, left=_left(checks, platform, made_on, own=False))
+    return replace(found, target=own) if found.golden and made_on != platform else found
+
+
+def _left(checks: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:
+    if not checks.devices:
+        return ""
+    turn = writer([of for _, of in checks.devices], platform, made_on, own)
+    return checks.devices[turn][0] if turn != checks.turn else ""
 
 
 def _read(path: Path, target: Path, identity: Identity, check: str) -> Found:

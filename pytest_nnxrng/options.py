@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
+import sys
 
 import pytest
 
-from pytest_nnxrng import settings, startup
+from pytest_nnxrng import hardware, places, settings, startup
 from pytest_nnxrng.naming import FOLDER
+from pytest_nnxrng.places import Name
 from pytest_nnxrng.policy import Mode
 from pytest_nnxrng.settings import BadSetting, Settings, first
 
 SETTINGS = pytest.StashKey[Settings]()
+# Variables that were set after JAX's backend had read them.
+LATE = pytest.StashKey[tuple[str, ...]]()
 
 # Options that keep tests from being collected, run or seen: no proof is made under them.
 _NARROWING = {
@@ -59,7 +64,14 @@ def add(parser: pytest.Parser) -> None:
         help="delete goldens whose test is gone; refuses in a run that cannot prove it",
     )
     group.addoption(
-        "--nnx-device", metavar="DEVICE", help="where tests run: cpu, gpu, tpu, cuda, rocm, gpu:1"
+        "--nnx-device",
+        metavar="DEVICES",
+        help="where tests run: cpu, gpu, tpu, cuda, rocm, gpu:1, several as in cpu,gpu, or all",
+    )
+    group.addoption(
+        "--nnx-device-missing",
+        metavar="fail|skip",
+        help="what becomes of tests on a named device that is not there (default: fail)",
     )
     group.addoption(
         "--nnx-cpu-devices",
@@ -69,6 +81,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--nnx-seed", metavar="N", help="the seed of the rngs fixture (default: 0)")
     parser.addini("nnx_seed", "the seed of the rngs fixture", default="")
     parser.addini("nnx_device", "where tests run, as --nnx-device", default="")
+    parser.addini("nnx_device_missing", "fail or skip, as --nnx-device-missing", default="")
     parser.addini("nnx_cpu_devices", "virtual CPU devices, as --nnx-cpu-devices", default="")
     parser.addini("nnx_snapshot_dir", "name of the folder of goldens", default="")
     parser.addini(
@@ -80,6 +93,22 @@ def add(parser: pytest.Parser) -> None:
         "nnx_weights_tol", "tolerances of check_init, such as float32 = 1e-5", type="linelist"
     )
     parser.addini("nnx_outputs_tol", "tolerances of check, such as float32 = 1e-5", type="linelist")
+    parser.addini(
+        "nnx_across_tol",
+        "tolerances of check where the golden is another platform's, such as float32 = 1e-4",
+        type="linelist",
+    )
+    parser.addini(
+        "nnx_matmul_precision",
+        "jax_default_matmul_precision for the tests, such as float32",
+        default="",
+    )
+    parser.addini(
+        "nnx_gpu_deterministic",
+        "deterministic reductions on GPUs, by XLA's own flag",
+        type="bool",
+        default=False,
+    )
     parser.addini(
         "nnx_strict", "use the stricter tolerances for every check", type="bool", default=False
     )
@@ -99,17 +128,39 @@ def read(config: pytest.Config) -> Settings:
             settings.causes(only, "--nnx-update-only") if only else frozenset(),
         ),
         prune=option("nnx_prune_snapshots"),
-        device=first(option("nnx_device"), ini("nnx_device")),
+        devices=_devices(option("nnx_device"), ini("nnx_device")),
+        devices_from="--nnx-device" if option("nnx_device") is not None else "nnx_device",
+        missing_skips=_missing_skips(option("nnx_device_missing"), ini("nnx_device_missing")),
         cpu_devices=_cpu_devices(option("nnx_cpu_devices"), ini("nnx_cpu_devices")),
+        precision=_precision(ini("nnx_matmul_precision")),
+        deterministic=ini("nnx_gpu_deterministic"),
         folder=settings.folder_name(first(ini("nnx_snapshot_dir"), FOLDER), "nnx_snapshot_dir"),
         store_limit=(
             settings.size(limit, "nnx_snapshot_store_limit") if limit else settings.STORE_LIMIT
         ),
         weights_tol=settings.tolerances(ini("nnx_weights_tol"), "nnx_weights_tol"),
         outputs_tol=settings.tolerances(ini("nnx_outputs_tol"), "nnx_outputs_tol"),
+        across_tol=settings.tolerances(ini("nnx_across_tol"), "nnx_across_tol"),
         strict=ini("nnx_strict"),
         report=config.invocation_params.dir / report if report else None,
     )
+
+
+def _devices(option: str | None, ini: str) -> tuple[Name, ...]:
+    value = option if option is not None else ini or None
+    source = "--nnx-device" if option is not None else "nnx_device"
+    return () if value is None else places.parse(value, source)
+
+
+def _missing_skips(option: str | None, ini: str) -> bool:
+    value = first(option, ini, "fail")
+    if value not in ("fail", "skip"):
+        raise BadSetting(f"--nnx-device-missing: {value!r} is neither fail nor skip")
+    return bool(value == "skip")
+
+
+def _precision(ini: str) -> str | None:
+    return settings.precision(ini, "nnx_matmul_precision") if ini else None
 
 
 def _cpu_devices(option: str | None, ini: str) -> int | None:
@@ -118,19 +169,36 @@ def _cpu_devices(option: str | None, ini: str) -> int | None:
     return None if value is None else settings.cpu_devices(value, source)
 
 
-def set_environment(early: pytest.Config) -> None:
+def set_environment(early: pytest.Config, given: argparse.Namespace) -> None:
     """Set what JAX reads when it starts, until the run ends.
 
-    Called before conftests are loaded, when options are known but not final. What cannot be
-    used is passed over: ``read`` says so, when pytest can show it.
+    Called before conftests are loaded, when options are known but not final; later, where a
+    conftest names this plugin. What cannot be used is passed over: ``read`` says so, when
+    pytest can show it.
     """
-    given = early.known_args_namespace
+    if LATE in early.stash:
+        return
+    early.stash[LATE] = ()
+    ini = early.getini
     with contextlib.suppress(BadSetting):
-        wish = startup.Wish(_cpu_devices(given.nnx_cpu_devices, early.getini("nnx_cpu_devices")))
-        changes = startup.plan(wish, os.environ)
+        wish = startup.Wish(
+            _devices(given.nnx_device, ini("nnx_device")),
+            _cpu_devices(given.nnx_cpu_devices, ini("nnx_cpu_devices")),
+            _precision(ini("nnx_matmul_precision")),
+            ini("nnx_gpu_deterministic"),
+        )
+        changes = startup.plan(wish, os.environ, startup.worker(os.environ), hardware.found)
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
+        if "jax" in sys.modules:
+            early.stash[LATE] = _catch_up(changes)
         early.add_cleanup(lambda: _restore(before))
+
+
+def _catch_up(changes: dict[str, str]) -> tuple[str, ...]:
+    from pytest_nnxrng import devices
+
+    return devices.catch_up(changes)
 
 
 def _restore(before: dict[str, str | None]) -> None:

@@ -18,7 +18,8 @@ class Check:
     those whose values follow from keys, initializers and environment. ``unread`` counts leaves
     without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
-    ``differences`` are the report's rows.
+    ``differences`` are the report's rows; ``left`` names the device of the run that writes the
+    golden in place of this check's.
     """
 
     test: str
@@ -39,6 +40,7 @@ class Check:
     causes: tuple[Mapping[str, Any], ...] = ()
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    left: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,12 +55,15 @@ class Check:
 class Outcomes:
     """All that is known of a run: checks by test, what passed, what was collected.
 
-    A test that is run again (rerunfailures, ``--dist each``) replaces its checks.
+    ``tests`` maps a node id to the test, whatever its device, and whether it passed there;
+    ``unplaced`` are the tests that could not be run on each of several devices. A test that is
+    run again (rerunfailures, ``--dist each``) replaces its checks.
     ``collected`` maps a test file to (whole, {(class, function): parameters}).
     """
 
     checks: dict[str, list[Check]] = field(default_factory=dict)
-    passed: set[tuple[str, str, str, str | None]] = field(default_factory=set)
+    tests: dict[str, tuple[tuple[str, str, str, str | None], bool]] = field(default_factory=dict)
+    unplaced: set[str] = field(default_factory=set)
     troubles: list[str] = field(default_factory=list)
     collected: dict[str, tuple[bool, dict[tuple[str, str], set[str | None]]]] = field(
         default_factory=dict
@@ -67,12 +72,16 @@ class Outcomes:
     def add(self, nodeid: str, row: Mapping[str, Any]) -> None:
         """Add what a test's report carries; a later attempt takes the place of an earlier."""
         file, cls, function, parameters = row["test"]
-        test = (file, cls, function, parameters)
+        self.tests[nodeid] = ((file, cls, function, parameters), row["passed"])
         self.checks[nodeid] = [Check.from_json(check) for check in row["checks"]]
-        if row["passed"]:
-            self.passed.add(test)
-        else:
-            self.passed.discard(test)
+        if row.get("unplaced"):
+            self.unplaced.add(nodeid)
+
+    @property
+    def passed(self) -> set[tuple[str, str, str, str | None]]:
+        """The tests that passed, on each device on which they ran."""
+        failed = {test for test, passed in self.tests.values() if not passed}
+        return {test for test, _ in self.tests.values()} - failed
 
     def all(self) -> list[Check]:
         """Every check, in the order of the tests' reports."""
@@ -136,12 +145,15 @@ class Totals:
     headroom: float = 0.0
     worst: str = ""
     unproven_rounding: int = 0
+    left: int = 0
+    left_to: str = ""
 
 
 def totals(checks: Iterable[Check]) -> Totals:
     """Count checks for the summary; a written golden is counted as that alone."""
     every = list(checks)
-    settled = [check for check in every if not check.written]
+    left = [check.left for check in every if check.left]
+    settled = [check for check in every if not (check.written or check.left)]
     passed = [check for check in settled if not check.failed]
     near = max(every, key=lambda check: check.headroom, default=None)
 
@@ -151,7 +163,7 @@ def totals(checks: Iterable[Check]) -> Totals:
     return Totals(
         matched=count("matched"),
         rounded=count("rounded"),
-        written=len(every) - len(settled),
+        written=len(every) - len(settled) - len(left),
         missing=count("missing"),
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),
@@ -164,4 +176,6 @@ def totals(checks: Iterable[Check]) -> Totals:
         headroom=near.headroom if near else 0.0,
         worst=near.worst if near else "",
         unproven_rounding=sum(c.status == "rounded" and c.same_environment for c in settled),
+        left=len(left),
+        left_to=", ".join(dict.fromkeys(left)),
     )

@@ -42,6 +42,11 @@ class Status(Enum):
     UNREADABLE = "unreadable"  # damaged: may be written anew
     LOCKED = "locked"  # not ours to write over: a newer format, an LFS pointer, no permission
 
+    @property
+    def bad(self) -> bool:
+        """Whether the check did not find what its golden holds."""
+        return self not in (Status.MATCHED, Status.ROUNDED)
+
 
 class Outcome(Enum):
     """How the test's call phase ended; PENDING while it has not."""
@@ -79,16 +84,18 @@ def decide(
     same_environment: bool = True,
     repeats: bool = True,
     agrees: bool = True,
+    left: bool = False,
     causes: Collection[str] = (),
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
 
     ``causes`` are the words for why a golden is DIFFERENT. ``repeats`` is False for a build
     that gave two different models, ``agrees`` for one that gives another model in another way:
-    it fails and is never written. With ``outcome`` PENDING,
-    ``writes`` says what is to be made ready.
+    it fails and is never written. ``left`` says that the golden is left to the test on another
+    device of this run, which writes it. With ``outcome`` PENDING, ``writes`` says what is to be
+    made ready.
     """
-    good = status in (Status.MATCHED, Status.ROUNDED)
+    good = not status.bad
     if not (repeats and agrees):
         return Decision(fails=True, writes=False)
     accepted = mode.update and status is not Status.LOCKED
@@ -99,7 +106,7 @@ def decide(
         wanted = True
     return Decision(
         fails=not good and not accepted,
-        writes=wanted and outcome in (Outcome.PENDING, Outcome.PASSED),
+        writes=wanted and not left and outcome in (Outcome.PENDING, Outcome.PASSED),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_nnxrng import inventory, policy
+from pytest_nnxrng import inventory, places, policy
 from pytest_nnxrng.items import identity, relative
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.outcomes import Check, Outcomes, findings, totals
@@ -103,7 +103,8 @@ class Recorder:
         unused = [relative(path, root) for path in self.survey.unused]
         gone = [] if self.deleted else [relative(path, root) for path in self.survey.gone]
         checks = self.outcomes.all()
-        if not (checks or unused or gone or self.deleted or self.refusal):
+        unplaced = self.outcomes.unplaced
+        if not (checks or unused or gone or self.deleted or self.refusal or unplaced):
             return
         terminalreporter.section("nnx snapshots", sep="-")
         lines = summary.lines(
@@ -114,4 +115,11 @@ class Recorder:
 
     def _notes(self, checks: list[Check]) -> list[str]:
         notes = list(dict.fromkeys(note for check in checks for note in check.notes))
+        if self.outcomes.unplaced:
+            names = places.ids(self.settings.devices)
+            notes.append(
+                f"Run on one device alone, of {', '.join(names)}: {len(self.outcomes.unplaced)}. "
+                "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
+                "parametrised."
+            )
         return notes + ([self.refusal] if self.refusal else [])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.items import CHECKS, identity, relative
+from pytest_nnxrng.items import CHECKS, identity, our_place, relative
 from pytest_nnxrng.outcomes import Check
+from pytest_nnxrng.placing import unplaced
 from pytest_nnxrng.policy import Outcome
 from pytest_nnxrng.report import machine
 
@@ -89,10 +90,22 @@ def _texts(item: pytest.Item, checks: TestChecks) -> tuple[str, str]:
 
     root = item.config.rootpath
     shown = [(result, relative(result.path, root)) for result in checks.failing]
+    return text.failure(shown, _command(item)), text.headline(shown)
+
+
+def _command(item: pytest.Item) -> str:
+    """What accepts the checks of this test: of this device alone, if it ran on several."""
     where = os.path.relpath(item.path, item.config.invocation_params.dir)
-    node = "::".join([where, *item.nodeid.split("::")[1:]])
-    command = f"pytest --nnx-update-snapshots {shlex.quote(node)}"
-    return text.failure(shown, command), text.headline(shown)
+    *scopes, name = item.nodeid.split("::")[1:]
+    words, place = ["pytest", "--nnx-update-snapshots"], our_place(item)
+    if place is not None:
+        who = identity(item)
+        name = who.function if who.parameters is None else f"{who.function}[{who.parameters}]"
+    if device := place.name if place is not None else item.config.getoption("nnx_device"):
+        words.append(f"--nnx-device={device}")
+    if number := item.config.getoption("nnx_cpu_devices"):
+        words.append(f"--nnx-cpu-devices={number}")
+    return shlex.join([*words, "::".join([where, *scopes, name])])
 
 
 def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | None) -> None:
@@ -102,6 +115,7 @@ def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | N
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
+        "unplaced": unplaced(item),
         "passed": passed and not (checks and checks.subtest_failed),
         "checks": [row.to_json() for row in found],
     }
@@ -132,4 +146,5 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         causes=tuple(asdict(cause) for cause in result.causes),
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=((result.note,) if result.note and told else ()) + result.notes,
+        left=result.left,
     )

@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from pytest_nnxrng.errors import BadSetting
 from pytest_nnxrng.naming import FOLDER
+from pytest_nnxrng.places import Name
 from pytest_nnxrng.policy import CAUSES, Mode
 
 STORE_LIMIT = 256 << 10
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 MAX_SEED = 2**63 - 1 - 20_000
 MAX_CPU_DEVICES = 1024
-
-
-class BadSetting(ValueError):
-    """An option, ini value or marker that cannot be used; the message says how to mend it."""
+# What jax_default_matmul_precision takes, from jax 0.6 to 0.12.
+PRECISIONS = (
+    *("default", "high", "highest", "bfloat16", "tensorfloat32", "float32"),
+    *("ANY_F8_ANY_F8_F32", "ANY_F8_ANY_F8_F32_FAST_ACCUM", "ANY_F8_ANY_F8_ANY"),
+    *("ANY_F8_ANY_F8_ANY_FAST_ACCUM", "F16_F16_F16", "F16_F16_F32", "BF16_BF16_BF16"),
+    *("BF16_BF16_F32", "BF16_BF16_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9"),
+    *("TF32_TF32_F32", "TF32_TF32_F32_X3", "F32_F32_F32", "F64_F64_F64"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,17 @@ class Settings:
     seed: int = 0
     mode: Mode = field(default_factory=Mode)
     prune: bool = False
-    device: str | None = None
+    devices: tuple[Name, ...] = ()
+    devices_from: str = "--nnx-device"
+    missing_skips: bool = False
     cpu_devices: int | None = None
+    precision: str | None = None
+    deterministic: bool = False
     folder: str = FOLDER
     store_limit: int = STORE_LIMIT
     weights_tol: Mapping[str, float] = field(default_factory=dict)
     outputs_tol: Mapping[str, float] = field(default_factory=dict)
+    across_tol: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
     report: Path | None = None
 
@@ -74,6 +85,20 @@ def cpu_devices(value: str, source: str) -> int:
             f"{MAX_CPU_DEVICES}: 8"
         )
     return number
+
+
+def precision(value: str, source: str) -> str:
+    """A value of ``jax_default_matmul_precision``.
+
+    Raises:
+      BadSetting: for what JAX does not take.
+    """
+    if value not in PRECISIONS:
+        raise BadSetting(
+            f"{source}: {value!r} is not a precision. {', '.join(PRECISIONS[:6])} are, and dot "
+            "algorithms such as F32_F32_F32"
+        )
+    return value
 
 
 def tolerances(lines: Iterable[str], source: str) -> dict[str, float]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pytest_nnxrng import arguments, derivation, equivalence, judging, naming, settings
+from pytest_nnxrng import arguments, derivation, environment, equivalence, judging, naming, settings
+from pytest_nnxrng.allowance import tolerance
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
 from pytest_nnxrng.equivalence import Form
@@ -159,9 +160,9 @@ def _run_init(
         )
     others: tuple[Form, ...] = ()
     if options.also:
-        tolerance = judging.tolerance(checks.settings, options, "init")
+        allowed = tolerance(checks.settings, options, "init", {}, {})
         device = checks.platform_device()
-        others = equivalence.built_alike(options.also, model, before, tolerance, device)
+        others = equivalence.built_alike(options.also, model, before, allowed, device)
     _run_check(checks, options, model, kind="init", build=before, repeats=same, others=others)
     return cast(T, model)
 
@@ -203,10 +204,11 @@ def _run_check(
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     device = checks.platform_device()
     found = load(checks, options, subject.name, device.platform).named_as(obtained)
-    changes = judging.changes(found.golden, device) if found.golden is not None else ()
+    now = environment.read(device)
+    changes = judging.changes(found.golden, now)
     sample = beside(checks, options, obtained, found.golden, build, changes)
     warn(checks, obtained, value, build, found.golden)
-    result = judge(checks, options, subject, sample, found, changes, device)
+    result = judge(checks, options, subject, sample, found, changes, now)
     result.notes = forms.rounding(others, found.path.name.removesuffix(".json"))
     if result.decision.writes or (checks.settings.report and result.decision.fails):
         before = found.golden if found.target == found.path else None

@@ -22,11 +22,14 @@ LONGEST = 400  # lines
 # -- the table: from the bottom of DESIGN's page to its top --------------------------------
 
 STANDARD_LIBRARY_ALONE = {
+    "errors": "",
     "naming": "",
     "policy": "",
     "outcomes": "",
-    "startup": "",
-    "settings": "naming policy",
+    "places": "errors",
+    "startup": "places",
+    "hardware": "places",
+    "settings": "errors naming places policy",
     "inventory": "naming outcomes policy",
     "progress": "",
     "report.machine": "inventory outcomes settings",
@@ -67,7 +70,7 @@ JAX = {
     "source": "",
     "keystream": "",
     "rngs": "settings",
-    "devices": "settings startup",
+    "devices": "errors hardware places startup",
     "processes": "",
     "sharded": "leaf processes slabs",
     "jaxprs": "",
@@ -89,30 +92,34 @@ JAX = {
         "passes recall sampling"
     ),
     "checks": "causes compare naming policy progress settings store",
-    "lookup": "checks golden leaves naming ties",
+    "lookup": "checks golden leaves naming places ties",
+    "allowance": "checks numbers settings",
     "capture": "cautions checks compare derivation explain golden leaves numbers passes progress",
     "equivalence": "checks compare derivation explain leaves numbers passes placement",
     "judging": (
-        "causes checks compare derivation environment explain golden leaf leaves lookup numbers "
-        "policy sampling settings"
+        "allowance causes checks compare derivation environment explain golden leaf leaves lookup "
+        "policy sampling"
     ),
     "recording": (
         "checks derivation environment explain golden inventory leaf leaves passes policy "
         "report.machine sampling store"
     ),
     "snapshot": (
-        "arguments capture checks derivation equivalence explain judging leaves lookup naming "
-        "recording report.forms settings"
+        "allowance arguments capture checks derivation environment equivalence explain judging "
+        "leaves lookup naming recording report.forms settings"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone
 PYTEST = {
-    "items": "naming",
-    "options": "naming policy settings startup",
-    "fixtures": "items options settings",
-    "running": "items outcomes policy report.machine",
-    "recorder": "inventory items options outcomes policy report.machine",
-    "plugin": "fixtures items options policy progress recorder report.machine running settings",
+    "items": "naming places",
+    "options": "hardware naming places policy settings startup",
+    "placing": "errors items options places settings startup",
+    "fixtures": "errors items options places placing",
+    "running": "items outcomes placing policy report.machine",
+    "recorder": "inventory items options outcomes places policy report.machine",
+    "plugin": (
+        "fixtures items options placing policy progress recorder report.machine running settings"
+    ),
 }
 TOP = {"": "", "report": ""}
 MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
@@ -120,10 +127,11 @@ NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes these, and the package before them, at every start: they import late.
 LATER = {
     "items": "checks progress",
+    "options": "devices",
     "fixtures": "checks devices rngs snapshot",
     "running": "checks report.text",
     "recorder": "report.summary",
-    "plugin": "devices",
+    "placing": "devices",
     "": "cautions checks snapshot",
     "report.machine": "compare leaf",
 }

@@ -40,6 +40,11 @@ def lines(
             "Not computed, as the keys, initializers and environment are those of the golden: "
             f"{totals.proven}."
         )
+    if totals.left:
+        found += _wrap(
+            f"One device writes the goldens that several share: {totals.left} left to "
+            f"{totals.left_to}. Run again without --nnx-update-snapshots to compare them."
+        )
     if totals.unread:
         found += _wrap(
             f"Checked without values, the golden or the check being abstract: {totals.unread}."
@@ -76,6 +81,7 @@ def _counts(totals: Totals, unused: int, deleted: int) -> str:
         (totals.matched, "matched"),
         (totals.rounded, "matched by rounding"),
         (totals.written, "written"),
+        (totals.left, "left to another device"),
         (totals.missing, "missing"),
         (totals.changed, "changed"),
         (totals.unreadable, "unreadable"),

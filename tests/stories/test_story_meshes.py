@@ -38,6 +38,12 @@ def test_jax_imported_but_not_started_gets_them(project: Project):
     project.run_apart("-p", "early", "--nnx-cpu-devices=4").came_to(passed=1)
 
 
+def test_a_plugin_that_a_conftest_names_sets_them_too(project: Project):
+    project.test(COUNTS).write({"conftest.py": "pytest_plugins = ['pytest_nnxrng.plugin']"})
+    project.env(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1").ini("nnx_cpu_devices = 4")
+    project.run_apart().came_to(passed=1)
+
+
 def test_a_conftest_that_asks_for_others_is_overruled(project: Project):
     text = "import jax\njax.config.update('jax_num_cpu_devices', 2)"
     project.test(COUNTS).write({"conftest.py": text})

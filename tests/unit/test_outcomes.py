@@ -61,9 +61,36 @@ def test_what_passed_is_told_apart_by_parameters():
     assert outcomes.passed == {("t.py", "TestA", "test_a", "x"), ("t.py", "TestA", "test_a", None)}
 
 
+def test_a_test_on_two_devices_has_passed_when_it_has_on_both():
+    outcomes = Outcomes()
+    outcomes.add("t.py::test_a[cpu]", row(CHECK))
+    assert outcomes.passed == {("t.py", "", "test_a", None)}
+    outcomes.add("t.py::test_a[gpu]", row(passed=False))
+    assert outcomes.passed == set()
+    again = Outcomes()
+    again.add("t.py::test_a[gpu]", row(passed=False))
+    again.add("t.py::test_a[cpu]", row(CHECK))
+    assert again.passed == set(), "in either order"
+
+
+def test_tests_that_ran_on_one_device_alone_are_counted_once():
+    outcomes = Outcomes()
+    outcomes.add("a", row(CHECK) | {"unplaced": True})
+    outcomes.add("a", row(CHECK) | {"unplaced": True})
+    outcomes.add("b", row(CHECK))
+    assert outcomes.unplaced == {"a"}
+
+
+def test_a_check_that_is_left_to_another_device_is_counted_as_that_alone():
+    left = replace(CHECK, status="missing", left="cpu")
+    found = totals([CHECK, left, replace(left, status="different"), replace(left, left="gpu")])
+    assert (found.matched, found.left, found.missing, found.changed) == (1, 3, 0, 0)
+    assert found.left_to == "cpu, gpu"
+
+
 def test_two_runs_share_nothing():
     Outcomes().add("t", row(CHECK))
-    assert Outcomes() == Outcomes(checks={}, passed=set(), troubles=[], collected={})
+    assert Outcomes() == Outcomes(checks={}, tests={}, troubles=[], collected={})
 
 
 ROWS = [

@@ -99,6 +99,25 @@ def test_rules_that_protect_the_user(rule):
     assert broken == []
 
 
+@pytest.mark.parametrize(("status", "mode", "outcome", "same_environment", "repeats"), list(CASES))
+def test_a_golden_that_is_left_to_another_device_is_never_written(
+    status, mode, outcome, same_environment, repeats
+):
+    alone, left = (
+        decide(
+            status,
+            MODES[mode],
+            outcome,
+            same_environment=same_environment,
+            repeats=repeats,
+            left=left,
+        )
+        for left in (False, True)
+    )
+    assert left.fails == alone.fails, "what is to be accepted is accepted, there"
+    assert not left.writes
+
+
 def test_a_check_is_green_and_unwritten_by_default_where_nothing_is_known():
     assert decide(Status.MATCHED, Mode(), Outcome.PASSED) == OK
 

@@ -33,7 +33,7 @@ def message(call, *args):
 
 def test_defaults():
     assert Settings() == Settings(
-        seed=0, mode=Mode(False, False), prune=False, device=None, folder=FOLDER,
+        seed=0, mode=Mode(False, False), prune=False, devices=(), folder=FOLDER,
         store_limit=STORE_LIMIT, weights_tol={}, outputs_tol={}, strict=False,
     )  # fmt: skip
 

@@ -1,0 +1,67 @@
+"""Which tolerance a check has: what kind, which platforms, how matmuls are computed there."""
+
+import pytest
+
+from pytest_nnxrng.allowance import across, reduced, tolerance
+from pytest_nnxrng.checks import Options
+from pytest_nnxrng.settings import Settings
+
+CPU = {"platform": "cpu"}
+GPU = {"platform": "gpu"}
+TPU = {"platform": "tpu"}
+FULL = {"jax_default_matmul_precision": "float32"}
+
+
+def allowed(then, now, kind="value", dtype="float32", options=None, **settings):
+    made = tolerance(Settings(**settings), options or Options(), kind, then, now)
+    return made.of(dtype)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "share"),
+    [
+        (CPU, CPU, 1e-5),
+        (GPU, GPU, 1e-5),
+        (CPU, GPU | FULL, 1e-4),
+        (GPU | FULL, CPU, 1e-4),
+        (CPU | FULL, GPU | FULL, 1e-4),
+        (CPU, GPU, 5e-3),
+        (CPU | FULL, GPU, 5e-3),
+        (GPU, CPU, 5e-3),
+        (CPU, TPU, 2e-2),
+        (GPU, TPU, 2e-2),
+        (GPU, TPU | FULL, 5e-3),
+        (CPU, TPU | {"jax_default_matmul_precision": "highest"}, 1e-4),
+        (CPU, TPU | {"jax_default_matmul_precision": "high"}, 2e-2),
+        ({}, GPU | FULL, 1e-4),
+        (CPU, {"platform": "METAL"}, 1e-4),
+    ],
+)
+def test_outputs_of_float32(then, now, share):
+    assert allowed(then, now) == share
+    assert allowed(then, now, "init") == 1e-5, "weights come from the same random bits"
+    assert allowed(then, now, options=Options(tol=1e-7)) == 1e-7
+    assert allowed(then, now, options=Options(exact=True)) == 0
+
+
+def test_other_dtypes_are_as_on_one_platform():
+    for dtype in ("float64", "bfloat16", "float16"):
+        assert allowed(CPU, GPU, dtype=dtype) == allowed(CPU, CPU, dtype=dtype)
+    assert allowed(CPU, GPU, dtype="int32") == 0
+
+
+def test_what_the_user_sets():
+    assert allowed(CPU, GPU, outputs_tol={"float32": 1e-7}) == 5e-3
+    assert allowed(CPU, GPU, outputs_tol={"float32": 0.1}) == 0.1
+    assert allowed(CPU, GPU, across_tol={"float32": 1e-7}) == 1e-7
+    assert allowed(CPU, CPU, across_tol={"float32": 1e-7}) == 1e-5
+    assert allowed(CPU, GPU, across_tol={"bfloat16": 0.5}, dtype="bfloat16") == 0.5
+    assert allowed(CPU, GPU, strict=True) == 5e-3
+    assert allowed(CPU, CPU, strict=True) == 2e-6
+
+
+@pytest.mark.parametrize("precision", [None, "default", "high", "bfloat16", "tensorfloat32"])
+def test_a_gpu_multiplies_in_fewer_bits_unless_told_otherwise(precision):
+    assert reduced(GPU | {"jax_default_matmul_precision": precision})
+    assert not reduced(CPU | {"jax_default_matmul_precision": precision})
+    assert across(CPU, GPU) == {"float32": 5e-3}
