@@ -167,6 +167,7 @@ def explain(
             evidence,
             reverted=dict.fromkeys(again.equal, again.flags),
             touched=dict.fromkeys(_touched(obtained, again), again.flags),
+            redtyped=_redtyped(comparison, again.flat),
             rebuilt=True,
         )
         made = {leaf.path: leaf for leaf in again.flat.leaves}
@@ -286,6 +287,16 @@ def _touched(obtained: Flat, rebuilt: _Rebuilt) -> frozenset[str]:
     tolerance = Tolerance(WEIGHTS)
     moved = compare(obtained.leaves, rebuilt.flat.leaves, tolerance, fingerprints=False).differences
     return frozenset(d.path for d in moved) - rebuilt.equal
+
+
+def _redtyped(comparison: Comparison, rebuilt: Flat) -> frozenset[str]:
+    """The leaves whose dtype is not the golden's, but is under the recorded flags."""
+    there = {leaf.path: leaf.dtype for leaf in rebuilt.leaves}
+    return frozenset(
+        d.path
+        for d in comparison.differences
+        if "dtype" in d.kinds and d.expected and there.get(d.path) == d.expected.dtype
+    )
 
 
 def _translated(
