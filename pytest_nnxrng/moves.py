@@ -52,9 +52,14 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
         else:
             initializers.append(d.path)
             continue
-        if new.rng or old.initializer == new.initializer:
+        if new.rng:
             continue
-        if comparable(evidence) or _is_scaled(evidence, old, new):
+        proven = evidence.proof == "derivation"
+        if proven and old.initializer == new.initializer:
+            continue
+        differs = comparable(evidence) and old.initializer != new.initializer
+        # A fit of samples is less exact than the ratio of the values themselves.
+        if differs or _is_scaled(evidence, old, new):
             initializers.append(d.path)
     causes = _seeds(evidence, seeds)
     for (was, is_), paths in renamed_streams.items():
