@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from pytest_nnxrng import KeyReuseWarning
+
 from .conftest import Bench, words
 from .models import MLP, MODELS, Attention, Change
 from .test_mutations import BASE, MUTATIONS, seeded
@@ -137,3 +139,20 @@ def test_a_build_that_does_not_repeat_itself(bench: Bench) -> None:
     bench.write(lambda snapshot: snapshot(abstract=True).check_init(good, seeded()))
     found = bench.causes(lambda snapshot: snapshot(abstract=True).check_init(build, seeded()))[0]
     assert words(found) == {"nondeterministic"}, found
+
+
+def test_two_layers_of_one_key_are_warned_of(bench: Bench) -> None:
+    def build(rngs: nnx.Rngs, one: bool) -> nnx.Module:
+        key = rngs.params()
+        other = key if one else rngs.params()
+        model = nnx.Module()
+        model.a = nnx.Linear(6, 6, rngs=nnx.Rngs(params=key))
+        model.b = nnx.Linear(6, 6, rngs=nnx.Rngs(params=other))
+        return model
+
+    def check(snapshot: Any, one: bool) -> None:
+        snapshot(abstract=True).check_init(build, seeded(), one)
+
+    bench.write(lambda snapshot: check(snapshot, False))  # warnings are errors here
+    with pytest.warns(KeyReuseWarning, match=r"a\.kernel and b\.kernel have equal random values"):
+        bench.causes(lambda snapshot: check(snapshot, True))

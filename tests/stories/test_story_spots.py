@@ -342,3 +342,17 @@ def test_under_another_jax_an_unproven_difference_is_unknown(project: Project):
     run = project.run().came_to(failed=1)
     run.says("unknown: ", "inner.kernel", "32 of 32 spots differ")
     run.does_not_say("initializer: another", "values:")
+
+
+def test_an_abstract_update_keeps_the_values_of_another_variable_type(project: Project):
+    concrete(project).made()
+    before = leaves(project)
+    old = "self.outer = nnx.Linear(96, 40, rngs=rngs)"
+    project.change(
+        "models.py",
+        old,
+        f"{old}\n        self.outer.kernel = nnx.Cache(self.outer.kernel[...])",
+    )
+    abstract(project).update().came_to(passed=1).says("1 written.")
+    after = leaves(project)
+    assert after["outer.kernel"] == before["outer.kernel"] | {"type": "Cache"}
