@@ -54,8 +54,10 @@ class Evidence:
     name -> {"impl", "key", "count", "end"}, ours translated to the recorded PRNG
     implementation and seed offset. ``reverted`` maps the leaves that equal the golden when the
     model is rebuilt under recorded flags to those flags, ``touched`` those that change with
-    these flags and are not the golden's even so. ``model`` tells what became of the
-    model from which an output comes: its causes, () if it matched, None if none was checked.
+    these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
+    these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
+    ``model`` tells what became of the model from which an output comes: its causes, () if it
+    matched, None if none was checked.
     """
 
     kind: str
@@ -67,6 +69,8 @@ class Evidence:
     draws: tuple[Drawing, ...] = ()
     reverted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     touched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    redtyped: frozenset[str] = frozenset()
+    implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rebuilt: bool = False
     repeats: bool = True
     untraceable: str = ""

@@ -59,7 +59,12 @@ def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:
     """Of leaves that were drawn: those of equal values, and those whose slices are all equal."""
     twins: dict[str, list[str]] = {}
     for leaf in leaves:
-        if leaf.rng or leaf.read is None or not is_inexact(leaf.dtype) or leaf.size < _ENOUGH:
+        if leaf.rng or not is_inexact(leaf.dtype) or leaf.size < _ENOUGH:
+            continue
+        if leaf.read is None:
+            if leaf.draws:  # of one key by one computation: no values are needed to know
+                made = f"{leaf.draws} {leaf.initializer} {leaf.dtype} {leaf.shape}"
+                twins.setdefault(made, []).append(leaf.path)
             continue
         array = leaf.contents()
         if not _varies(array):

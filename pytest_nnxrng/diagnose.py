@@ -13,6 +13,7 @@ from pytest_nnxrng.moves import derivations
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.structure import structure
 
+_PRNG = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
 # Settings that move outputs of the same model, those first that move them most.
 _MOVERS = (
     "platform",
@@ -62,6 +63,7 @@ def _environment(evidence: Evidence, differences: Sequence[Difference]) -> list[
     for of, what in (
         (evidence.reverted, equal),
         (evidence.touched, "which this moves, though not this alone"),
+        (evidence.implied, "whose dtype this decides"),
     ):
         groups: dict[tuple[str, ...], list[str]] = {}
         for d in differences:
@@ -97,7 +99,7 @@ def _numbers(
 
 def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, str, str]:
     if d.rng:
-        if words & {"seed", "stream", "draws"}:
+        if words & {"seed", "stream", "draws"} or _is_rekeyed(evidence, d, words):
             return "", "", ""  # it follows from what has been named
         return "rng_state", "keys or counts of streams are not those of the golden", "values"
     if _is_small(d):
@@ -130,6 +132,13 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
     if words & {"seed", "stream", "draws", "environment"} and _moved_whole(d):
         return "", "", ""  # too small to tell its draw; what moved the others may have moved it
     return "unknown", "nothing is proven of these leaves", ""
+
+
+def _is_rekeyed(evidence: Evidence, d: Difference, words: set[str]) -> bool:
+    """Whether a key is another by the flags that keys are made, split and folded under."""
+    changed = {name for name, _, _ in evidence.changes}
+    is_key = d.expected is not None and d.expected.dtype.startswith("key<")
+    return is_key and "environment" in words and not changed.isdisjoint(_PRNG)
 
 
 def _shown(changes: Sequence[tuple[str, Any, Any]]) -> str:

@@ -19,7 +19,7 @@ from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.leaves import Flat, flatten
 from pytest_nnxrng.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.passes import digested
-from pytest_nnxrng.recall import recall
+from pytest_nnxrng.recall import recall, translated
 from pytest_nnxrng.sampling import followed, sampled
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -162,13 +162,14 @@ def explain(
         evidence, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws)
     )
     if flags:
-        ours = _translated(ours, golden.streams, changes)
+        ours = translated(ours, golden.streams, changes)
         rebuild = _Rebuild(golden, tolerance, frozenset(name for name, _, _ in changes), abstract)
         again = rebuild.under(flags, build, ours)
         evidence = replace(
             evidence,
             reverted=dict.fromkeys(again.equal, again.flags),
             touched=dict.fromkeys(_touched(obtained, again), again.flags),
+            redtyped=_redtyped(comparison, again.flat),
             rebuilt=True,
         )
         made = {leaf.path: leaf for leaf in again.flat.leaves}
@@ -190,7 +191,9 @@ def _recalled(
 ) -> Evidence:
     """With the draws that the values tell, where they do on both sides."""
     running = {**golden.environment, **{name: new for name, _, new in changes}}
-    found = recall(evidence.comparison, golden.environment, running, (golden.streams, given or {}))
+    evidence = replace(evidence, implied=_implied(evidence.comparison, changes))
+    both = golden.streams, given or {}
+    found = recall(evidence.comparison, golden.environment, running, both, changes)
     if found is None:
         return evidence
     then, now = found.streams
@@ -198,8 +201,9 @@ def _recalled(
         evidence,
         expected={**evidence.expected, **found.expected},
         obtained={**evidence.obtained, **found.obtained},
-        streams=(then, _translated(now, then, changes)),
+        streams=(then, translated(now, then, changes)),
         reverted=found.reverted,
+        touched=found.touched,
         proof="recovered from the values",
     )
 
@@ -217,6 +221,30 @@ def _repeats(build: Build, obtained: Flat) -> bool:
     made = digested(leaf for leaf in again.leaves if leaf.read is not None)
     digests = {leaf.path: leaf.digest for leaf in made}
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
+
+
+_KEYS = {"threefry2x32": "key<fry>", "rbg": "key<rbg>", "unsafe_rbg": "key<urbg>"}
+_WIDE = {"float32": "float64", "int32": "int64", "uint32": "uint64", "complex64": "complex128"}
+
+
+def _implied(
+    comparison: Comparison, changes: tuple[tuple[str, Any, Any], ...]
+) -> dict[str, tuple[str, ...]]:
+    """The leaves whose dtype follows from flags: without x64 there is no float64, say."""
+    by_flag: dict[tuple[str, str], str] = {}
+    for name, old, new in changes:
+        if name == "jax_default_prng_impl" and old in _KEYS and new in _KEYS:
+            by_flag[_KEYS[old], _KEYS[new]] = name
+        elif name == "jax_enable_x64":
+            by_flag.update({(a, b) if new else (b, a): name for a, b in _WIDE.items()})
+    return {
+        d.path: (by_flag[d.expected.dtype, d.obtained.dtype],)
+        for d in comparison.differences
+        if "dtype" in d.kinds
+        and d.expected
+        and d.obtained
+        and (d.expected.dtype, d.obtained.dtype) in by_flag
+    }
 
 
 @dataclass(frozen=True)
@@ -291,24 +319,11 @@ def _touched(obtained: Flat, rebuilt: _Rebuilt) -> frozenset[str]:
     return frozenset(d.path for d in moved) - rebuilt.equal
 
 
-def _translated(
-    ours: Streams, recorded: Streams, changes: tuple[tuple[str, Any, Any], ...]
-) -> dict[str, dict[str, Any]]:
-    """Our base keys as the same seeds give them under the recorded implementation and offset.
-
-    A threefry key is the seed in two words; an rbg key is that twice
-    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
-    """
-    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
-    found: dict[str, dict[str, Any]] = {}
-    for name, stream in ours.items():
-        there = recorded.get(name, stream)
-        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
-        if len(key) % 2 == 0 and offset:
-            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
-            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
-        width = len(there.get("key") or key)
-        if width != len(key) and key[:2] * (len(key) // 2) == key:
-            key = key[:2] * (width // 2)
-        found[name] = {**stream, "impl": impl, "key": key}
-    return found
+def _redtyped(comparison: Comparison, rebuilt: Flat) -> frozenset[str]:
+    """The leaves whose dtype is not the golden's, but is under the recorded flags."""
+    there = {leaf.path: leaf.dtype for leaf in rebuilt.leaves}
+    return frozenset(
+        d.path
+        for d in comparison.differences
+        if "dtype" in d.kinds and d.expected and there.get(d.path) == d.expected.dtype
+    )

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from pytest_nnxrng import recovery
 from pytest_nnxrng.compare import Comparison
+from pytest_nnxrng.environment import under
 from pytest_nnxrng.leaf import Leaf, is_inexact
 from pytest_nnxrng.recovery import Origin, Stream
 
 Streams = Mapping[str, Mapping[str, Any]]
+Changes = tuple[tuple[str, Any, Any], ...]
 
 _FLAGS = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
 _MOST = 200  # leaves that are looked at
@@ -25,13 +28,15 @@ _SAME_SCALE = 2e-3  # a share; fits of bfloat16 leaves repeat to about 1e-3
 class Recall:
     """Leaves with the draws that their values tell, by path, and the streams of these draws.
 
-    ``flags`` are the PRNG flags that changed; they explain what has the same draw on both sides.
+    PRNG flags that changed explain what has the same draw on both sides (``reverted``), and
+    moved the others, too (``touched``).
     """
 
     expected: Mapping[str, Leaf]
     obtained: Mapping[str, Leaf]
     streams: tuple[dict[str, Any], dict[str, Any]]
     reverted: Mapping[str, tuple[str, ...]]
+    touched: Mapping[str, tuple[str, ...]]
 
 
 def recall(
@@ -39,6 +44,7 @@ def recall(
     recorded: Mapping[str, Any],
     running: Mapping[str, Any],
     streams: tuple[Streams, Streams],
+    changes: Changes = (),
 ) -> Recall | None:
     """Recover the draws of leaves that differ; None if none is found on both sides.
 
@@ -52,27 +58,55 @@ def recall(
         and d.expected
         and d.obtained
         and _can_tell(d.expected, d.obtained)
-    ][:_MOST]
+    ]
+    pairs = [*pairs, *_renamed(comparison)][:_MOST]
     if not pairs:
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
     old, then = _origins([a.read() for a, _ in pairs if a.read], streams[0], recorded, counts)
     new, now = _origins([b.read() for _, b in pairs if b.read], streams[1], running, counts)
-    expected, obtained, reverted = {}, {}, {}
+    bases = translated(now, then, changes)
+    expected, obtained, reverted, touched = {}, {}, {}, {}
     flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
     for (a, b), was, is_ in zip(pairs, old, new, strict=True):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
-        same = _alike(was, is_)
-        expected[a.path] = replace(a, draws=(was.label,), initializer="as in the golden")
-        obtained[b.path] = replace(
-            b, draws=(is_.label,), initializer="as in the golden" if same else "another"
-        )
-        if flags and same and was.label == is_.label:
+        same, made = _alike(was, is_), f"as {a.path} in the golden"
+        expected[a.path] = replace(a, draws=(was.label,), initializer=made)
+        obtained[b.path] = replace(b, draws=(is_.label,), initializer=made if same else "another")
+        stream = was.label.partition("#")[0]
+        same &= was.label == is_.label and _base(then, stream) == _base(bases, stream)
+        if flags and same and a.path == b.path:
             reverted[a.path] = flags
+        elif flags and not same:
+            touched[b.path] = flags
     if not expected:
         return None
-    return Recall(expected, obtained, (then, now), reverted)
+    return Recall(expected, obtained, (then, now), reverted, touched)
+
+
+def _base(streams: Streams, name: str) -> Any:
+    stream = streams.get(name, {})
+    return stream.get("impl"), stream.get("key")
+
+
+def _renamed(comparison: Comparison) -> list[tuple[Leaf, Leaf]]:
+    """What went and what came, where only one on each side is of its type, shape and dtype."""
+    gone = _by_form([d.expected for d in comparison.differences if d.kinds == ("removed",)])
+    came = _by_form([d.obtained for d in comparison.differences if d.kinds == ("added",)])
+    return [
+        (gone[form][0], came[form][0])
+        for form in gone.keys() & came.keys()
+        if len(gone[form]) == len(came[form]) == 1 and _can_tell(gone[form][0], came[form][0])
+    ]
+
+
+def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
+    found: dict[Any, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf is not None and leaf.shape:
+            found.setdefault((leaf.type, leaf.shape, leaf.dtype), []).append(leaf)
+    return found
 
 
 def _can_tell(old: Leaf, new: Leaf) -> bool:
@@ -92,6 +126,16 @@ def _alike(a: Origin, b: Origin) -> bool:
 def _origins(
     values: Sequence[np.ndarray], streams: Streams, environment: Mapping[str, Any], counts: int
 ) -> tuple[list[Origin | None], dict[str, Any]]:
+    offset = environment.get("jax_random_seed_offset")
+    if isinstance(offset, int) and hasattr(jax.config, "jax_random_seed_offset"):
+        with under({"jax_random_seed_offset": offset}):
+            return _recovered(values, streams, environment, counts)
+    return _recovered(values, streams, environment, counts)
+
+
+def _recovered(
+    values: Sequence[np.ndarray], streams: Streams, environment: Mapping[str, Any], counts: int
+) -> tuple[list[Origin | None], dict[str, Any]]:
     flags = {n: environment[n] for n in _FLAGS[:1] if isinstance(environment.get(n), bool)}
     known = {
         name: Stream(stream["impl"], tuple(stream["key"]))
@@ -100,12 +144,43 @@ def _origins(
     }
     if known:
         found = recovery.recover(values, known, counts=counts, flags=flags)
+        found = [_if_one(origin, known) for origin in found]
         if any(found):
             return found, {n: {"impl": s.impl, "key": list(s.key)} for n, s in known.items()}
     impl = str(environment.get("jax_default_prng_impl", "threefry2x32"))
     guess = recovery.recover_seed(values, impl=impl, flags=flags)
     if guess is None:
         return [None] * len(values), {}
-    seed, found = guess
-    base = recovery.seed_streams(seed, impl)
+    base = recovery.seed_streams(guess[0], impl)
+    found = recovery.recover(values, base, counts=counts, flags=flags)
+    found = [_if_one(origin, base) for origin in found]
     return found, {n: {"impl": s.impl, "key": list(s.key)} for n, s in base.items()}
+
+
+def _if_one(origin: Origin | None, streams: Mapping[str, Stream]) -> Origin | None:
+    """The origin, unless its key has several names: those of ``unsafe_rbg`` commute in a chain."""
+    if origin is None or "/" not in origin.label:
+        return origin
+    impl = streams[origin.label.partition("#")[0]].impl
+    return None if impl == "unsafe_rbg" else origin
+
+
+def translated(ours: Streams, recorded: Streams, changes: Changes) -> dict[str, dict[str, Any]]:
+    """Our base keys as the same seeds give them under the recorded implementation and offset.
+
+    A threefry key is the seed in two words; an rbg key is that twice
+    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
+    """
+    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
+    found: dict[str, dict[str, Any]] = {}
+    for name, stream in ours.items():
+        there = recorded.get(name, stream)
+        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
+        if len(key) % 2 == 0 and offset:
+            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
+            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
+        width = len(there.get("key") or key)
+        if width != len(key) and key[:2] * (len(key) // 2) == key:
+            key = key[:2] * (width // 2)
+        found[name] = {**stream, "impl": impl, "key": key}
+    return found

@@ -42,7 +42,8 @@ def make_ready(
     owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
     drawn: dict[str, Any] = {}
     if before is not None and result.comparison is not None:
-        differing = {d.path for d in result.comparison.differences}
+        labels = {"type", "sharding"}  # what differs by these alone has the same values
+        differing = {d.path for d in result.comparison.differences if set(d.kinds) - labels}
         obtained = _keeping(before, obtained, differing, bool(result.changes))
         obtained = _with_placements(before, obtained)
     if build is not None and isinstance(build.trace, Trace):

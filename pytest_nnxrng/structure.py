@@ -21,8 +21,8 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     for kind, word in _KINDS.items():
         groups: dict[str, list[str]] = {}
         for d in differences:
-            if kind == "dtype" and d.rng and d.path in evidence.touched:
-                continue  # a key of another implementation: the flag's doing
+            if kind == "dtype" and (d.path in evidence.redtyped or d.path in evidence.implied):
+                continue  # a key of another implementation, a float64 under x64: the flag's doing
             if kind in d.kinds and d.expected and d.obtained:
                 was, now = _plain(getattr(d.expected, kind)), _plain(getattr(d.obtained, kind))
                 change = sharding(d) if kind == "sharding" else f"{was} -> {now}"

@@ -85,7 +85,7 @@ JAX = {
     "spots": "demand derivation program selection",
     "derivation": "arguments expression fingerprint leaves loops source",
     "recovery": "evidence keystream leaf rngs",
-    "recall": "compare leaf recovery",
+    "recall": "compare environment leaf recovery",
     "sampling": "derivation golden leaf leaves spot_text spots",
     "explain": (
         "arguments causes compare derivation diagnose environment golden leaf leaves numbers "

@@ -254,6 +254,79 @@ class TestFinishedModels:
         bench.write(self.check(BASE))
         assert words(bench.causes(self.check(BASE, edit=train))[0]) == {"unknown"}
 
+    @pytest.mark.parametrize(
+        ("change", "seed", "expected"),
+        [
+            (Change(scale=1.001), 0, {"initializer"}),
+            (Change(name="tail", extra_key=True), 0, {"renamed", "draws"}),
+            (Change(name="tail"), 3, {"renamed", "seed"}),
+        ],
+        ids=["a scale of 0.1 %", "rename and key", "rename and seed"],
+    )
+    def test_what_the_values_tell_of_what_moved(
+        self, bench: Bench, change: Change, seed: int, expected: set[str]
+    ) -> None:
+        bench.write(self.check(BASE))
+        found = bench.causes(self.check(change, seed))[0]
+        assert words(found) == expected, found
+
+    @pytest.mark.parametrize(
+        ("flag", "value"),
+        [
+            ("jax_threefry_partitionable", False),
+            ("jax_random_seed_offset", 3),
+            ("jax_default_prng_impl", "rbg"),
+        ],
+    )
+    def test_a_flag_beside_another_cause(self, bench: Bench, flag: str, value: Any) -> None:
+        bench.write(self.check(BASE))
+        before = getattr(jax.config, flag)
+        jax.config.update(flag, value)
+        try:
+            alone = bench.causes(self.check(BASE))[0]
+            found = {
+                "seed": bench.causes(self.check(BASE, 1))[0],
+                "draws": bench.causes(self.check(Change(extra_key=True)))[0],
+                "renamed": bench.causes(self.check(Change(name="tail")))[0],
+            }
+        finally:
+            jax.config.update(flag, before)
+        assert words(alone) == {"environment"}, alone
+        for word, causes in found.items():
+            assert words(causes) == {"environment", word}, causes
+
+    def test_a_dtype_that_x64_decides(self, bench: Bench) -> None:
+        bench.write(self.check(BASE))
+        jax.config.update("jax_enable_x64", True)
+        try:
+            found = bench.causes(self.check(BASE))[0]
+            narrow = bench.causes(self.check(Change(dtype=jnp.bfloat16)))[0]
+        finally:
+            jax.config.update("jax_enable_x64", False)
+        (cause,) = found
+        assert cause.word == "environment"
+        assert "whose dtype this decides" in cause.text
+        assert words(narrow) == {"environment", "dtype"}, narrow
+
+    @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+    def test_the_keys_that_a_model_holds(self, bench: Bench, impl: str) -> None:
+        class Net(nnx.Module):
+            def __init__(self, rngs: nnx.Rngs) -> None:
+                self.linear = nnx.Linear(6, 6, rngs=rngs)
+                for _ in range(11):
+                    rngs.params()
+                self.nested = nnx.Linear(6, 6, rngs=nnx.Rngs(params=rngs.params()))
+                self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+        bench.write(lambda snapshot: snapshot.check(Net(seeded())))
+        jax.config.update("jax_default_prng_impl", impl)
+        try:
+            found = bench.causes(lambda snapshot: snapshot.check(Net(seeded())))[0]
+        finally:
+            jax.config.update("jax_default_prng_impl", "threefry2x32")
+        assert words(found) <= {"environment", "unknown"}, found
+        assert "environment" in words(found)
+
 
 TIED = [
     ("first last", "first", {"removed"}, "last (tied to first)"),

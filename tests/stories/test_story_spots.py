@@ -310,3 +310,49 @@ def test_the_spots_of_a_large_leaf_stand_beside_its_sketch(project: Project):
     project.run().came_to(failed=1).says("32 of 32 spots differ")
     run = concrete(project).run().came_to(failed=1)
     run.says("by the golden's sketch, its values not being stored", "golden ", "ULP)")
+
+
+# -- another version of JAX ----------------------------------------------------------------------
+
+
+def test_under_another_jax_spots_decide(project: Project):
+    project.made()
+    edit(project, '"jax": "', '"jax": "0.')
+    for row in leaves(project).values():
+        if "initializer" in row:
+            edit(project, row["initializer"], "0123456789abcdef")
+            break
+    run = project.run().came_to(passed=1)
+    run.says(
+        "1 matched.",
+        SPOTTED,
+        "Recorded under another JAX, 1 of them: draws, shapes, dtypes, types, structure and spots "
+        "were compared, initializers could not be.",
+    ).does_not_say("Not computed")
+    project.change("models.py", "SCALE = 1.0", "SCALE = 1.01")
+    run = project.run().came_to(failed=1)
+    run.says("initializer: the values are 1.01 times the golden's: inner.kernel")
+    run.does_not_say("why unknown:", "why environment:")
+
+
+def test_under_another_jax_an_unproven_difference_is_unknown(project: Project):
+    project.made()
+    edit(project, '"jax": "', '"jax": "0.')
+    project.change("models.py", "* SCALE", "+ 0.01")
+    run = project.run().came_to(failed=1)
+    run.says("unknown: ", "inner.kernel", "32 of 32 spots differ")
+    run.does_not_say("initializer: another", "values:")
+
+
+def test_an_abstract_update_keeps_the_values_of_another_variable_type(project: Project):
+    concrete(project).made()
+    before = leaves(project)
+    old = "self.outer = nnx.Linear(96, 40, rngs=rngs)"
+    project.change(
+        "models.py",
+        old,
+        f"{old}\n        self.outer.kernel = nnx.Cache(self.outer.kernel[...])",
+    )
+    abstract(project).update().came_to(passed=1).says("1 written.")
+    after = leaves(project)
+    assert after["outer.kernel"] == before["outer.kernel"] | {"type": "Cache"}
