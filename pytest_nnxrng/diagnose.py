@@ -478,8 +478,7 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
         ours = sketch(new.read()) if old.sketch is not None else None
         if ours is None or ours.size != old.sketch.size:
             return None
-        gap = difference(old.sketch, ours)
-        return float(gap.ratio) if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6 else None
+        return difference(old.sketch, ours).factor
     a, b = (read().astype(np.float64).reshape(-1) for read in (old.read, new.read))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None

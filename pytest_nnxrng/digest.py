@@ -22,9 +22,11 @@ def digest(array: Array) -> str:
     whose bytes do not travel (TypeError). Narrow types (int4, ...) count their own bits alone.
     Shape and dtype are not in it. A contiguous array is not copied; the GIL is released.
     """
-    hasher = xxhash.xxh3_128()
+    hasher, bits = xxhash.xxh3_128(), _BITS.get(array.dtype.name)
     for block in blocks(array, 1 << 18):
-        hasher.update(octets(block))
+        octets = block.view(np.uint8)
+        # A narrow dtype's spare bits mean nothing.
+        hasher.update(octets if bits is None else octets & np.uint8((1 << bits) - 1))
     return hasher.hexdigest()
 
 
@@ -64,10 +66,3 @@ def _pieces(array: Array, size: int) -> Iterator[Array]:
     else:
         for part in array:
             yield from _pieces(part, size)
-
-
-def octets(block: Array) -> NDArray[np.uint8]:
-    """The bytes of a contiguous run. A narrow dtype's spare bits, which mean nothing, are 0."""
-    raw: NDArray[np.uint8] = block.view(np.uint8)
-    bits = _BITS.get(block.dtype.name)
-    return raw if bits is None else raw & np.uint8((1 << bits) - 1)

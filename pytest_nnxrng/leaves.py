@@ -233,8 +233,16 @@ def _leaf(
             storage(dtype)
         except UnsupportedDtype:
             raise _unsupported(path, value) from None
-    read = _reader(path, value)
-    return Leaf(name, type or "array", shape, dtype, rng=rng, sharding=sharding, read=read)
+    read, fetched = _reader(path, value), _is_fetched(value)
+    return Leaf(name, type or "array", shape, dtype, rng, sharding, read=read, fetched=fetched)
+
+
+def _is_fetched(value: Any) -> bool:
+    """Whether reading copies: numpy sees what lies whole in host memory where it is."""
+    if not isinstance(value, jax.Array):
+        return False
+    devices = value.devices()
+    return len(devices) > 1 or next(iter(devices)).platform != "cpu"
 
 
 def _dtype(value: Any) -> str:

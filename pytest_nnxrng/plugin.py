@@ -32,6 +32,7 @@ OUTCOMES = pytest.StashKey[Outcomes]()
 GIVEN = pytest.StashKey["nnx.Rngs"]()
 CHECKS = pytest.StashKey["TestChecks"]()
 PROGRESS = pytest.StashKey[Progress]()
+FOLDERS = pytest.StashKey[inventory.Folders]()
 
 # Options that keep tests from being collected, run or seen: no proof is made under them.
 _NARROWING = {
@@ -148,6 +149,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[SETTINGS] = made = read_settings(config)
         config.stash[OUTCOMES] = Outcomes()
+        config.stash[FOLDERS] = inventory.Folders()
         if made.prune and (refusal := policy.prune_refusal(policy.Run(_narrowed(config)))):
             raise BadSetting(refusal)
         if made.report is not None and not hasattr(config, "workerinput"):
@@ -189,6 +191,12 @@ def _is_xdist_controller(config: pytest.Config) -> bool:
 def _narrowed(config: pytest.Config) -> tuple[str, ...]:
     found = [flag for name, flag in _NARROWING.items() if config.getoption(name, None)]
     return (*found, *(["a node id"] if any("::" in arg for arg in config.args) else []))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keep pytest from asking about every golden, of which there may be thousands."""
+    is_named_so = collection_path.name == config.stash[SETTINGS].folder
+    return True if is_named_so and inventory.holds_goldens(collection_path) else None
 
 
 # -- fixtures --------------------------------------------------------------------------
@@ -268,6 +276,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         request.config.rootpath,
         lambda: _given(request.node),
         request.config.stash[PROGRESS],
+        request.config.stash[FOLDERS],
     )
     if getattr(request.function, "is_hypothesis_test", False):
         checks.closed = (

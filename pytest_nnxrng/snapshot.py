@@ -341,11 +341,11 @@ def _make_ready(
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
         if result.decision.writes:
-            result.staged = store.stage(result.path, made)
+            result.staged = store.stage(result.path, made, checks.folders)
         else:
             assert checks.settings.report is not None
             place = os.path.relpath(result.path, checks.rootdir)
-            store.stage(checks.settings.report / OBTAINED / place, made).commit()
+            store.stage(checks.settings.report / OBTAINED / place, made, checks.folders).commit()
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"

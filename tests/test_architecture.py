@@ -70,7 +70,7 @@ JAX = {
     "recovery": "evidence keystream leaf rngs",
     "recall": "compare leaf recovery",
     "explain": "compare derivation diagnose environment golden leaf leaves numbers passes recall",
-    "checks": "compare diagnose naming policy progress settings store",
+    "checks": "compare diagnose inventory naming policy progress settings store",
     "lookup": "checks golden naming",
     "capture": "cautions checks compare derivation explain leaves numbers passes progress",
     "snapshot": (
