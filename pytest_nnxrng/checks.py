@@ -12,6 +12,7 @@ import jax
 from pytest_nnxrng import store
 from pytest_nnxrng.causes import Cause
 from pytest_nnxrng.compare import Comparison
+from pytest_nnxrng.inventory import Folders
 from pytest_nnxrng.naming import Identity
 from pytest_nnxrng.policy import Decision, Outcome, Status
 from pytest_nnxrng.progress import Progress
@@ -83,6 +84,7 @@ class TestChecks:
     rootdir: Path = field(default_factory=Path)
     given: Callable[[], dict[str, Any]] = dict
     progress: Progress = field(default_factory=Progress)
+    folders: Folders = field(default_factory=Folders)
     results: list[Result] = field(default_factory=list)
     closed: str = ""
     subtest_failed: bool = False

@@ -30,6 +30,13 @@ def digest(array: Array | Slabs) -> str:
     return hasher.hexdigest()
 
 
+def octets(block: Array) -> NDArray[np.uint8]:
+    """The bytes of a contiguous run. A narrow dtype's spare bits, which mean nothing, are 0."""
+    raw: NDArray[np.uint8] = block.view(np.uint8)
+    bits = _BITS.get(block.dtype.name)
+    return raw if bits is None else raw & np.uint8((1 << bits) - 1)
+
+
 def blocks(array: Array | Slabs, size: int) -> Iterator[Array]:
     """The elements in C order, little-endian, in contiguous runs of `size` and a last rest.
 
@@ -67,10 +74,3 @@ def _pieces(array: Array, size: int) -> Iterator[Array]:
     else:
         for part in array:
             yield from _pieces(part, size)
-
-
-def octets(block: Array) -> NDArray[np.uint8]:
-    """The bytes of a contiguous run. A narrow dtype's spare bits, which mean nothing, are 0."""
-    raw: NDArray[np.uint8] = block.view(np.uint8)
-    bits = _BITS.get(block.dtype.name)
-    return raw if bits is None else raw & np.uint8((1 << bits) - 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_nnxrng.errors import BadSetting, MissingDevice
-from pytest_nnxrng.items import CHECKS, GIVEN, PROGRESS, identity, our_place
+from pytest_nnxrng.items import CHECKS, FOLDERS, GIVEN, PROGRESS, identity, our_place
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.places import Place
 from pytest_nnxrng.placing import PLACES, first_of, places_of
@@ -139,6 +139,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         request.config.rootpath,
         lambda: _given(request.node),
         request.config.stash[PROGRESS],
+        request.config.stash[FOLDERS],
     )
     if place := our_place(request.node):
         present = places_of(request.node)

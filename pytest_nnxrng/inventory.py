@@ -15,6 +15,9 @@ from pytest_nnxrng.outcomes import Outcomes
 from pytest_nnxrng.policy import Collected, File, Use, use
 
 _OWNER = '"owner": '
+_VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
+TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
+_TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
 
 
@@ -79,9 +82,18 @@ def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
 def manifests(folder: Path) -> list[Path]:
     """The goldens in a folder, sorted."""
     try:
-        return sorted(Path(e.path) for e in os.scandir(folder) if e.name.endswith(".json"))
+        found = sorted(e.path for e in os.scandir(folder) if e.name.endswith(".json"))
     except OSError:
         return []
+    return [Path(path) for path in found]
+
+
+def holds_goldens(directory: Path) -> bool:
+    """Whether a directory that is called as folders of goldens are holds no code."""
+    try:
+        return not any(name.endswith(".py") for name in os.listdir(directory))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -159,11 +171,50 @@ def delete(path: Path) -> None:
 
 def values_files(directory: Path, stem: str) -> list[Path]:
     """The values files of the golden ``stem``, superseded ones included."""
-    return [
-        Path(entry.path)
-        for entry in os.scandir(directory)
-        if re.fullmatch(rf"{re.escape(stem)}\.[0-9a-f]{{8}}\.safetensors", entry.name)
-    ]
+    return Folders().values(directory, stem)
+
+
+class Folders:
+    """What lies beside the manifests in folders of goldens, each listed once by whoever holds this.
+
+    A folder may hold thousands of goldens, and each that is written asks for its own files.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Path, dict[str, set[str]]] = {}
+        self._temporary: dict[Path, dict[str, set[str]]] = {}
+
+    def values(self, directory: Path, stem: str) -> list[Path]:
+        """The values files of the golden ``stem``, superseded ones included."""
+        self._list(directory)
+        return [directory / name for name in sorted(self._values[directory].get(stem, ()))]
+
+    def leftovers(self, directory: Path, stem: str) -> list[tuple[Path, int]]:
+        """The temporary files of the golden ``stem``, each with the process that made it."""
+        self._list(directory)
+        names = sorted(self._temporary[directory].pop(stem, ()))
+        return [(directory / name, _maker(name)) for name in names]
+
+    def add(self, directory: Path, stem: str, name: str) -> None:
+        """Note that the golden ``stem`` has the values file ``name``."""
+        self._list(directory)
+        self._values[directory].setdefault(stem, set()).add(name)
+
+    def _list(self, directory: Path) -> None:
+        if directory in self._values:
+            return
+        values: dict[str, set[str]] = {}
+        temporary: dict[str, set[str]] = {}
+        for entry in os.scandir(directory):
+            for pattern, names in ((_VALUES, values), (_TEMPORARY, temporary)):
+                if found := pattern.fullmatch(entry.name):
+                    names.setdefault(found[1], set()).add(entry.name)
+        self._values[directory], self._temporary[directory] = values, temporary
+
+
+def _maker(temporary: str) -> int:
+    """The process that made a temporary file, as its name says."""
+    return int(temporary.removesuffix(TEMPORARY).rpartition(".")[2].partition("-")[0])
 
 
 def remove_empty(directory: Path) -> None:

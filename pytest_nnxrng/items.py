@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.inventory import Folders
     from pytest_nnxrng.progress import Progress
 
 PARAMETER = "nnx_device"
 GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
 CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
 PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
+FOLDERS: pytest.StashKey[Folders] = pytest.StashKey()
 
 
 def our_place(item: pytest.Item) -> Place | None:

@@ -27,6 +27,15 @@ class Difference:
     ratio_error: float  # its standard error, 0 for an exact multiple
     residual: float  # |b - r a| / |b|: 0 for an exact multiple, about 1 for unrelated values
 
+    @property
+    def factor(self) -> float | None:
+        """The constant, not 1, that b is a multiplied by; None if it is not, or none can be told.
+
+        A few elements that moved leave a small residual, too, and a ratio within its error of 1.
+        """
+        sure = max(1e-6, 6 * self.ratio_error)
+        return self.ratio if self.residual < 1e-3 and abs(self.ratio - 1) > sure else None
+
 
 def difference(a: Sketch, b: Sketch) -> Difference:
     """How b differs from a. ValueError when they are of different sizes."""

@@ -53,6 +53,12 @@ class Keys:
 
 def seed_key(seed: int, impl: str) -> tuple[int, ...]:
     """The key data of ``jax.random.key(seed)``, under the running ``jax_random_seed_offset``."""
+    offset = getattr(jax.config, "jax_random_seed_offset", 0)
+    return _seed_key(seed, impl, offset, getattr(jax.config, "jax_enable_x64", False))
+
+
+@functools.lru_cache(maxsize=1024)  # each call of jax.random.key takes 0.2 ms
+def _seed_key(seed: int, impl: str, _offset: int, _x64: bool) -> tuple[int, ...]:
     return tuple(np.asarray(jax.random.key_data(jax.random.key(seed, impl=impl))).tolist())
 
 

@@ -265,7 +265,7 @@ def _leaf(
         placed,
         devices=devices,
         read=read,
-        fetched=slabs is not None,
+        fetched=_is_fetched(value),
         slabs=slabs,
     )
 
@@ -283,6 +283,14 @@ def _placed(value: Any) -> Placement | None:
 def _slabs(value: jax.Array) -> Slabs:
     keys = jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
     return sharded.slabs(jax.random.key_data(value) if keys else value)
+
+
+def _is_fetched(value: Any) -> bool:
+    """Whether reading copies: numpy sees what lies whole in host memory where it is."""
+    if not isinstance(value, jax.Array):
+        return False
+    devices = value.devices()
+    return len(devices) > 1 or next(iter(devices)).platform != "cpu"
 
 
 def _dtype(value: Any) -> str:

@@ -72,6 +72,20 @@ def plainly(array: Array | Slabs) -> Row | None:
     return None
 
 
+def extremes(floats: Array) -> tuple[float, float]:
+    """The least and the greatest of some floats; not finite if any of them is not."""
+    if floats.dtype.itemsize != 2:
+        return float(floats.min()), float(floats.max())
+    # Numpy has no fast minimum of these; bits of one sign are ordered by magnitude.
+    signed, unsigned = floats.view(np.int16), floats.view(np.uint16)
+    greatest, least = signed.max(keepdims=True), unsigned.max(keepdims=True)
+    if greatest[0] < 0:  # all are negative: the greatest has the least magnitude
+        greatest = signed.min(keepdims=True)
+    if least[0] < 1 << 15:  # none is
+        least = unsigned.min(keepdims=True)
+    return float(least.view(floats.dtype)[0]), float(greatest.view(floats.dtype)[0])
+
+
 class Moments:
     """Sums of what `sketch` passes over, from which its statistics follow without another pass."""
 

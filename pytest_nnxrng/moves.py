@@ -255,8 +255,7 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
         ours = sketch(new.contents())
         if ours is None or ours.size != old.sketch.size:
             return None
-        gap = difference(old.sketch, ours)
-        return float(gap.ratio) if gap.residual < 1e-3 and abs(gap.ratio - 1) > 1e-6 else None
+        return difference(old.sketch, ours).factor
     if new.slabs is not None and new.slabs.nbytes > SLAB:
         return None  # only a constant stands for so much in a golden
     both = old.read is not None and new.read is not None

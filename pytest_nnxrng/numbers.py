@@ -220,8 +220,8 @@ def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
         return None
     verdict, told_by = judge(old.sketch, ours, allowed), difference(old.sketch, ours)
     told = f"root mean square of the difference {told_by.rms:.3g}"
-    if told_by.residual < 1e-3 and abs(told_by.ratio - 1) > 1e-6:
-        told += f"; the values are {told_by.ratio:.6g} times the golden's"
+    if told_by.factor is not None:
+        told += f"; the values are {told_by.factor:.6g} times the golden's"
     if verdict.where and verdict.kind == "changed":
         told += "; it lies in elements " + ", ".join(f"{a}:{b}" for a, b in verdict.where[:3])
     return Numbers(

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from pytest_nnxrng import options, placing, policy, progress
+from pytest_nnxrng import inventory, options, placing, policy, progress
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
-from pytest_nnxrng.items import PROGRESS
+from pytest_nnxrng.items import FOLDERS, PROGRESS
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.placing import (
     pytest_generate_tests,
@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if made.report is not None and not hasattr(config, "workerinput"):
             machine.prepare(made.report)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
+        config.stash[FOLDERS] = inventory.Folders()
         config.stash[PROGRESS] = progress.on(
             sys.stdout, worker=hasattr(config, "workerinput"), environ=os.environ
         )

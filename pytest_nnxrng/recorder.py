@@ -41,6 +41,11 @@ class Recorder:
             rows.append((file, item.path.name not in parts, who.cls, who.function, who.parameters))
         self.outcomes.collect(rows)
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Keep pytest from asking about every golden, of which there may be thousands."""
+        is_named_so = collection_path.name == self.settings.folder
+        return True if is_named_so and inventory.holds_goldens(collection_path) else None
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.outcomes.troubles.append(f"{report.nodeid or 'a file'} could not be collected")

@@ -59,12 +59,12 @@ def make_ready(
             leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
         made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
         if result.decision.writes:
-            result.staged = store.stage(result.path, made)
+            result.staged = store.stage(result.path, made, checks.folders)
             result.note = "; ".join(filter(None, [result.note, _left_out(checks, result)]))
         else:
             assert checks.settings.report is not None
             place = os.path.relpath(result.path, checks.rootdir)
-            store.stage(checks.settings.report / OBTAINED / place, made).commit()
+            store.stage(checks.settings.report / OBTAINED / place, made, checks.folders).commit()
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:

@@ -39,7 +39,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from pytest_nnxrng.digest import blocks
-from pytest_nnxrng.moments import Moments
+from pytest_nnxrng.moments import Moments, extremes
 from pytest_nnxrng.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
@@ -142,9 +142,8 @@ class _Cells:
         values, segment = flat[: block.size], _segment(index, self._blocks)
         np.copyto(values, block, casting="unsafe")
         flat[block.size :] = 0
-        # The extremes of float32 cost half as much as those of the copy; NaN and inf show in them.
-        narrow = block if block.dtype == np.float32 else values
-        low, high = float(narrow.min()), float(narrow.max())
+        # Those of fewer bits cost less than those of the copy; NaN and inf show in them.
+        low, high = extremes(block if block.dtype.itemsize in (2, 4) else values)
         if not (math.isfinite(low) and math.isfinite(high)):
             low, high = self._exclude(index, values)
         self._low[segment] = min(self._low[segment], low)

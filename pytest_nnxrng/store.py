@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_nnxrng.golden import Golden, dumps
-from pytest_nnxrng.inventory import remove_empty, values_files
+from pytest_nnxrng.inventory import TEMPORARY, Folders, remove_empty
 from pytest_nnxrng.values import write_values
-
-_TEMPORARY = ".nnx-tmp"
 
 
 @dataclass
@@ -23,6 +20,7 @@ class Staged:
     path: Path
     golden: Golden
     temporary: Path | None
+    folders: Folders
 
     def commit(self) -> None:
         """Put the golden in place: values first, then the manifest, then old values go.
@@ -37,6 +35,7 @@ class Staged:
             if self.temporary is not None:
                 assert self.golden.values is not None
                 self.temporary.replace(directory / self.golden.values)
+                self.folders.add(directory, stem, self.golden.values)
                 self.temporary = None
             manifest = _temporary(directory, stem)
             try:
@@ -46,7 +45,7 @@ class Staged:
                 manifest.unlink(missing_ok=True)
         finally:
             self.discard()
-        for old in values_files(directory, stem):
+        for old in self.folders.values(directory, stem):
             if old.name != self.golden.values:
                 old.unlink(missing_ok=True)
 
@@ -58,24 +57,29 @@ class Staged:
         remove_empty(self.path.parent)  # if staging made it, and nothing came to lie in it
 
 
-def stage(path: Path, golden: Golden) -> Staged:
+def stage(path: Path, golden: Golden, folders: Folders | None = None) -> Staged:
     """Write the values of ``golden`` to a temporary file beside ``path``.
+
+    ``folders`` are those of the run, for which each folder is listed once.
 
     Raises:
       OSError: when they cannot be written.
     """
+    folders = folders or Folders()
     try:
-        return _stage(path, golden)
+        return _stage(path, golden, folders)
     except FileNotFoundError:
         # Another process found the folder empty, and removed it, before we wrote to it.
-        return _stage(path, golden)
+        return _stage(path, golden, folders)
 
 
-def _stage(path: Path, golden: Golden) -> Staged:
+def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
     directory, stem = path.parent, path.name.removesuffix(".json")
     stored = [leaf for leaf in golden.leaves if leaf.stored and leaf.read is not None]
     directory.mkdir(parents=True, exist_ok=True)
-    _drop_leftovers(directory, stem)
+    for left, pid in folders.leftovers(directory, stem):
+        if pid != os.getpid() and not _alive(pid):
+            left.unlink(missing_ok=True)
     temporary = _temporary(directory, stem)
     name = None
     try:
@@ -92,20 +96,11 @@ def _stage(path: Path, golden: Golden) -> Staged:
     # The arrays are on disk now: hold none of them until the test ends.
     leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in golden.leaves)
     made = replace(golden, values=name, leaves=leaves)
-    return Staged(path, made, temporary if name else None)
+    return Staged(path, made, temporary if name else None, folders)
 
 
 def _temporary(directory: Path, stem: str) -> Path:
-    return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{_TEMPORARY}"
-
-
-def _drop_leftovers(directory: Path, stem: str) -> None:
-    for left in directory.iterdir():
-        if not (left.name.startswith(f".{stem}.") and left.name.endswith(_TEMPORARY)):
-            continue
-        pid = left.name.removeprefix(f".{stem}.").partition("-")[0]
-        if re.fullmatch("[0-9]{1,9}", pid) and int(pid) != os.getpid() and not _alive(int(pid)):
-            left.unlink(missing_ok=True)
+    return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
 
 
 def _alive(pid: int) -> bool:

@@ -91,7 +91,7 @@ JAX = {
         "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
         "passes recall sampling"
     ),
-    "checks": "causes compare naming policy progress settings store",
+    "checks": "causes compare inventory naming policy progress settings store",
     "lookup": "checks golden leaves naming places ties",
     "allowance": "checks numbers settings",
     "capture": "cautions checks compare derivation explain golden leaves numbers passes progress",
@@ -118,7 +118,7 @@ PYTEST = {
     "running": "items outcomes placing policy report.machine",
     "recorder": "inventory items options outcomes places policy report.machine",
     "plugin": (
-        "fixtures items options placing policy progress recorder report.machine running settings"
+        "fixtures inventory items options placing policy progress recorder report.machine running settings"
     ),
 }
 TOP = {"": "", "report": ""}
@@ -126,7 +126,7 @@ MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
 NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes these, and the package before them, at every start: they import late.
 LATER = {
-    "items": "checks progress",
+    "items": "checks inventory progress",
     "options": "devices",
     "fixtures": "checks devices rngs snapshot",
     "running": "checks report.text",

@@ -8,11 +8,13 @@ import pytest
 
 from pytest_nnxrng.golden import Golden, dumps
 from pytest_nnxrng.inventory import (
+    Folders,
     Owner,
     Survey,
     delete,
     directories_below,
     folders,
+    holds_goldens,
     manifests,
     parse_owner,
     read_owner,
@@ -346,3 +348,33 @@ def test_a_platform_s_golden_is_not_unused_where_its_twin_was_used(tmp_path):
     outcomes.add("t", row)
     found = survey(outcomes, tmp_path, [folder])
     assert [path.name for path in found.unused] == ["test_x.2@gpu.json"]
+
+
+def test_folders_are_listed_once_and_told_of_what_is_written(tmp_path, monkeypatch):
+    names = ["f.1.0123abcd.safetensors", "f.1.x.0123abcd.safetensors", ".f.2.77-ab.nnx-tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    asked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: asked.append(path) or scandir(path))
+    listed = Folders()
+    assert listed.values(tmp_path, "f.1") == [tmp_path / names[0]]
+    assert listed.values(tmp_path, "f.1.x") == [tmp_path / names[1]]
+    assert listed.values(tmp_path, "f.3") == []
+    assert listed.leftovers(tmp_path, "f.2") == [(tmp_path / names[2], 77)]
+    assert listed.leftovers(tmp_path, "f.2") == []
+    listed.add(tmp_path, "f.1", "f.1.4567abcd.safetensors")
+    assert listed.values(tmp_path, "f.1") == [
+        tmp_path / names[0],
+        tmp_path / "f.1.4567abcd.safetensors",
+    ]
+    assert asked == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("names", "holds"), [([], True), (["test_a.json"], True), (["test_a", "conftest.py"], False)]
+)
+def test_a_folder_with_code_in_it_is_none_of_goldens(tmp_path, names, holds):
+    for name in names:
+        (tmp_path / name).touch()
+    assert holds_goldens(tmp_path) == holds
+    assert not holds_goldens(tmp_path / "none")

@@ -9,7 +9,7 @@ import pytest
 from pytest_nnxrng import passes
 from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.moments import Moments, statistics
+from pytest_nnxrng.moments import Moments, extremes, statistics
 from pytest_nnxrng.passes import digested, kept
 from pytest_nnxrng.sketch import sketch
 
@@ -120,3 +120,41 @@ def test_an_error_in_a_thread_passes_through(monkeypatch):
     rows = [leaf(normal(700_000), "a"), Leaf("b", "Param", (700_000,), "float32", read=fails)]
     with pytest.raises(MemoryError, match="no room"):
         digested(rows)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [1.5, -2.5, 0.25],
+        [3, 2, 1],
+        [-3, -2, -1],
+        [0.0, -0.0],
+        [-0.0, -1],
+        [0.0, 1],
+        [np.inf, 1],
+        [1, -np.inf],
+        [np.nan, 1, -1],
+        [-np.nan, 1, -1],
+        [-np.nan, -1],
+    ],
+)
+def test_extremes_are_those_of_numpy(dtype, numbers):
+    array = np.array(numbers, np.float64).astype(dtype)
+    wide = array.astype(np.float64)
+    low, high = extremes(array)
+    if np.isfinite(wide).all():
+        assert (low, high) == (wide.min(), wide.max())
+    else:
+        assert not (np.isfinite(low) and np.isfinite(high))
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
+def test_extremes_of_every_bit_pattern(dtype):
+    every = np.arange(1 << 16, dtype=np.uint16).view(dtype)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        finite = every[np.isfinite(every.astype(np.float64))]
+    wide = finite.astype(np.float64)
+    for seed in range(200):
+        pick = np.random.default_rng(seed).choice(len(finite), 1 + seed % 7)
+        assert extremes(finite[pick]) == (wide[pick].min(), wide[pick].max())

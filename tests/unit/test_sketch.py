@@ -320,3 +320,14 @@ def _gaussian_bound(cut: float) -> float:
     at_least = sum(math.comb(48, k) * (1 - tail) ** k * tail ** (48 - k) for k in range(24, 49))
     weight = np.diff(at_least, prepend=0)
     return float((weight * np.minimum(1, 8 * far / tail) ** 3).sum())
+
+
+def test_a_factor_is_told_and_a_few_elements_are_none() -> None:
+    a = _normal(1_000_000)
+    edited = a.copy()
+    edited[500_000] += 0.5
+    assert difference(_of(a), _of(a * np.float32(1.25))).factor == pytest.approx(1.25)
+    assert difference(_of(a), _of(edited)).residual < 1e-3
+    assert difference(_of(a), _of(edited)).factor is None
+    assert difference(_of(a), _of(a)).factor is None
+    assert difference(_of(a), _of(_normal(1_000_000)[::-1])).factor is None

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_nnxrng.digest import digest
 from pytest_nnxrng.golden import Golden, read
-from pytest_nnxrng.inventory import Owner
+from pytest_nnxrng.inventory import Folders, Owner
 from pytest_nnxrng.leaf import Leaf
 from pytest_nnxrng.store import stage
 
@@ -86,6 +86,17 @@ def test_a_commit_replaces_and_takes_superseded_values_away(path):
     stage(path, made(2)).commit()
     assert numbers(path) == [2]
     assert listing(path.parent) == sorted(["test_f.1.json", read(path).values, *others])
+
+
+def test_a_run_that_writes_many_lists_their_folder_once(path, monkeypatch):
+    asked, scandir, folders = [], os.scandir, Folders()
+    monkeypatch.setattr(os, "scandir", lambda path: asked.append(path) or scandir(path))
+    for number in range(5):
+        stage(path.with_name(f"test_f.{number}.json"), made(number), folders).commit()
+    stage(path.with_name("test_f.3.json"), made(9), folders).commit()
+    assert asked == [path.parent]
+    assert len([name for name in listing(path.parent) if name.startswith("test_f.3.")]) == 2
+    assert numbers(path.with_name("test_f.3.json")) == [9]
 
 
 def test_a_golden_without_values_has_one_file_alone(path):

@@ -1,0 +1,1 @@
+"""What the plugin costs, beside the tools that people use instead and the limits of the machine."""
