@@ -13,7 +13,8 @@ from pytest_nnxrng import recovery
 from pytest_nnxrng.compare import Comparison
 from pytest_nnxrng.environment import under
 from pytest_nnxrng.leaf import Leaf, is_inexact
-from pytest_nnxrng.recovery import Origin, Stream
+from pytest_nnxrng.recovery import Origin, Some, Stream
+from pytest_nnxrng.spot_text import elements, places
 
 Streams = Mapping[str, Mapping[str, Any]]
 Changes = tuple[tuple[str, Any, Any], ...]
@@ -63,8 +64,8 @@ def recall(
     if not pairs:
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
-    old, then = _origins([a.read() for a, _ in pairs if a.read], streams[0], recorded, counts)
-    new, now = _origins([b.read() for _, b in pairs if b.read], streams[1], running, counts)
+    old, then = _origins([_held(a, a) for a, _ in pairs], streams[0], recorded, counts)
+    new, now = _origins([_held(b, a) for a, b in pairs], streams[1], running, counts)
     bases = translated(now, then, changes)
     expected, obtained, reverted, touched = {}, {}, {}, {}
     flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
@@ -110,9 +111,18 @@ def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
 
 
 def _can_tell(old: Leaf, new: Leaf) -> bool:
-    if old.read is None or new.read is None or "constant" in old.statistics:
+    if (old.read or old.spots) is None or new.read is None or "constant" in old.statistics:
         return False
     return is_inexact(old.dtype) and not old.rng
+
+
+def _held(leaf: Leaf, golden: Leaf) -> np.ndarray | Some:
+    """What there is of a leaf to tell its draw: all, or where the golden keeps no more, spots."""
+    if golden.read is not None and leaf.read is not None:
+        return leaf.read()
+    found = elements(leaf)
+    assert found is not None
+    return Some(leaf.shape, places(leaf), found)
 
 
 def _alike(a: Origin, b: Origin) -> bool:
@@ -124,7 +134,7 @@ def _alike(a: Origin, b: Origin) -> bool:
 
 
 def _origins(
-    values: Sequence[np.ndarray], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[np.ndarray | Some], streams: Streams, environment: Mapping[str, Any], counts: int
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     offset = environment.get("jax_random_seed_offset")
     if isinstance(offset, int) and hasattr(jax.config, "jax_random_seed_offset"):
@@ -134,7 +144,7 @@ def _origins(
 
 
 def _recovered(
-    values: Sequence[np.ndarray], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[np.ndarray | Some], streams: Streams, environment: Mapping[str, Any], counts: int
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     flags = {n: environment[n] for n in _FLAGS[:1] if isinstance(environment.get(n), bool)}
     known = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from math import exp, log, prod
 from typing import Any, Protocol
 
 import jax
@@ -74,11 +74,21 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Some:
+    """A few elements of a leaf of ``shape``: ``values`` stand at ``positions`` of the flattened."""
+
+    shape: tuple[int, ...]
+    positions: Array
+    values: Array
+
+
+@dataclass(frozen=True)
 class _View:
     """A leaf, or its first slice. ``tested`` and ``screened`` are positions in the flattened."""
 
     leaf: int
-    values: Array
+    shape: tuple[int, ...]
+    dtype: Any
     slices: int  # the length of the leading axis that the slice is from, 0 for a leaf
     sources: tuple[str, ...]  # the dtypes it may have been drawn in
     tested: Array
@@ -90,7 +100,7 @@ class _View:
     @property
     def epsilon(self) -> float:
         finfo: Any = ml_dtypes.finfo
-        return float(finfo(self.values.dtype).eps)
+        return float(finfo(self.dtype).eps)
 
 
 def seed_streams(seed: int, impl: str = THREEFRY) -> dict[str, Stream]:
@@ -103,7 +113,7 @@ def seed_streams(seed: int, impl: str = THREEFRY) -> dict[str, Stream]:
 
 
 def recover(
-    values: Sequence[Array],
+    values: Sequence[Array | Some],
     streams: Mapping[str, HasKey],
     *,
     counts: int = 64,
@@ -112,11 +122,12 @@ def recover(
 ) -> list[Origin | None]:
     """The origin of each leaf (host arrays of any shape and dtype) among the streams' draws.
 
-    Tried are the first ``counts`` draws of each stream, those of streams forked or split from
-    them, and stacks of these. ``flags`` are jax.config values to suppose in place of the running
-    ones. None: no such draw, no monotone sample (orthogonal, say), not a float, or too little
-    evidence. Of several labels of one key the first answers. Streams that hold an array of keys
-    are not tried, nor are leaves of over 2**18 elements under another generator than threefry.
+    Of a leaf of which only ``Some`` elements are known these are ranked and tested, but no stacks
+    are tried. Tried are the first ``counts`` draws of each stream, those of streams forked or
+    split from them, and stacks of these. ``flags`` are jax.config values to suppose in place of
+    the running ones. None: no such draw, no monotone sample (orthogonal, say), not a float, or too
+    little evidence. Of several labels of one key the first answers. Streams that hold an array of
+    keys are not tried, nor are leaves of over 2**18 elements under another generator than threefry.
     """
     running = getattr(jax.config, "jax_threefry_partitionable", True)
     partitionable = bool((flags or {}).get("jax_threefry_partitionable", running))
@@ -149,7 +160,7 @@ def recover(
 
 
 def recover_seed(
-    values: Sequence[Array],
+    values: Sequence[Array | Some],
     seeds: Iterable[int] = range(65),
     *,
     impl: str = THREEFRY,
@@ -167,10 +178,18 @@ def recover_seed(
     return int(seed), [o and replace(o, label=o.label.removeprefix(seed)) for o in ours]
 
 
-def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:
+def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
     """The leaf and its first slice, as far as they can hold enough evidence."""
-    name = str(array.dtype)
+    dtype = array.values.dtype if isinstance(array, Some) else array.dtype
+    name = str(dtype)
     if name not in keystream.DRAWN and not name.startswith("float8"):
+        return
+    if isinstance(array, Some):
+        x = np.asarray(array.values, np.float64)
+        if len(np.unique(x[np.isfinite(x)])) >= LEAST_DISTINCT:
+            at, order = array.positions, evidence.ranks(x)
+            sources = _sources(name, x)
+            yield _View(leaf, array.shape, dtype, 0, sources, at, at, x, order, order)
         return
     for slices in (0, len(array)) if stacks and array.ndim > 1 and len(array) else (0,):
         values = array[0] if slices else array
@@ -186,7 +205,8 @@ def _views(leaf: int, array: Array, stacks: bool) -> Iterator[_View]:
             head = np.asarray(values.flat[screened], np.float64)
         if min(np.isfinite(levels).sum(), len(np.unique(head))) >= LEAST_DISTINCT:
             ranks = evidence.ranks(x), evidence.ranks(head)
-            yield _View(leaf, values, slices, _sources(name, x), tested, screened, x, *ranks)
+            sources = _sources(name, x)
+            yield _View(leaf, values.shape, dtype, slices, sources, tested, screened, x, *ranks)
 
 
 def _sources(name: str, x: Floats) -> tuple[str, ...]:
@@ -215,13 +235,13 @@ def _search(
     groups: dict[Any, list[tuple[_View, str]]] = {}
     for view in views:
         if view.slices == slices and found[view.leaf] is None:
-            shape = () if keys.shapeless else view.values.shape
+            shape = () if keys.shapeless else view.shape
             for source in view.sources if _can_draw(keys.impl, view) else ():
                 key = (source, shape, view.screened.tobytes())
                 groups.setdefault(key, []).append((view, source))
     for members in groups.values():
         view, source = members[0]
-        words = keystream.words(keys, view.values.shape, view.screened, source)
+        words = keystream.words(keys, view.shape, view.screened, source)
         scores = np.abs(np.stack([view.head for view, _ in members]) @ evidence.row_ranks(words).T)
         kept = min(_KEPT, scores.shape[1])
         nearest = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)
@@ -231,11 +251,11 @@ def _search(
 
 def _can_draw(impl: str, view: _View) -> bool:
     wide = "float64" in view.sources and not getattr(jax.config, "jax_enable_x64", False)
-    return impl == THREEFRY or (view.values.size <= _LARGEST and not wide)
+    return impl == THREEFRY or (prod(view.shape) <= _LARGEST and not wide)
 
 
 def _test(found: list[Origin | None], view: _View, keys: Keys, source: str, tried: int) -> None:
-    words = keystream.words(keys, view.values.shape, view.tested, source)
+    words = keystream.words(keys, view.shape, view.tested, source)
     kept, drawn = keystream.DRAWN[source][1], dtype_of(source)
     scores = np.abs(evidence.row_ranks(words) @ view.ranks)
     for label, row, score in zip(keys.labels, words, scores, strict=True):

@@ -85,7 +85,7 @@ JAX = {
     "spots": "demand derivation program selection",
     "derivation": "arguments expression fingerprint leaves loops source",
     "recovery": "evidence keystream leaf rngs",
-    "recall": "compare environment leaf recovery",
+    "recall": "compare environment leaf recovery spot_text",
     "sampling": "derivation golden leaf leaves spot_text spots",
     "explain": (
         "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
@@ -118,7 +118,8 @@ PYTEST = {
     "running": "items outcomes placing policy report.machine",
     "recorder": "inventory items options outcomes places policy report.machine",
     "plugin": (
-        "fixtures inventory items options placing policy progress recorder report.machine running settings"
+        "fixtures inventory items options placing policy progress recorder report.machine running "
+        "settings"
     ),
 }
 TOP = {"": "", "report": ""}
