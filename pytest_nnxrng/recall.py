@@ -63,11 +63,19 @@ def recall(
     if not pairs:
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
-    old, then = _origins([a.read() for a, _ in pairs if a.read], streams[0], recorded, counts)
-    new, now = _origins([b.read() for _, b in pairs if b.read], streams[1], running, counts)
+    theirs, ours = (
+        [leaf.read() for leaf in side if leaf.read] for side in zip(*pairs, strict=True)
+    )
+    old, then = _origins(theirs, streams[0], recorded, counts)
+    new, now = _origins(ours, streams[1], running, counts)
+    flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
+    # Of draws from streams that are split or forked first, no seed is guessed.
+    if then and not now and not flags:
+        new, now = _origins(ours, then, running, counts)
+    elif now and not then and not flags:
+        old, then = _origins(theirs, now, recorded, counts)
     bases = translated(now, then, changes)
     expected, obtained, reverted, touched = {}, {}, {}, {}
-    flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
     for (a, b), was, is_ in zip(pairs, old, new, strict=True):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal

@@ -33,8 +33,9 @@ def sampled(flat: Flat, trace: Trace, known: Collection[str] = ()) -> Sampled:
         for leaf in flat.leaves
         if leaf.path in trace.leaves and leaf.path not in known and leaf.spots is None
     ]
+    if not paths:
+        return Sampled(flat)
     found, left_out = spots.evaluate(trace, paths, COUNT)
-    left_out = dict(left_out)
 
     def one(leaf: Leaf) -> Leaf:
         if leaf.path not in found:

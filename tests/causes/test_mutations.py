@@ -326,3 +326,19 @@ class TestFinishedModels:
             jax.config.update("jax_default_prng_impl", "threefry2x32")
         assert words(found) <= {"environment", "unknown"}, found
         assert "environment" in words(found)
+
+    @pytest.mark.parametrize("back", [False, True])
+    def test_keys_that_are_forked_first(self, bench: Bench, back: bool) -> None:
+        def check(snapshot: Any, forked: bool) -> None:
+            rngs = seeded()
+            model = nnx.Module()
+            model.first = nnx.Linear(6, 6, rngs=rngs)
+            if forked:
+                rngs = nnx.Rngs(params=rngs.params())
+            model.second = nnx.Linear(6, 6, rngs=rngs)
+            snapshot.check(model)
+
+        bench.write(lambda snapshot: check(snapshot, back))
+        (cause,) = bench.causes(lambda snapshot: check(snapshot, not back))[0]
+        assert cause.word == "draws"
+        assert "split or forked first" in cause.text
