@@ -219,7 +219,7 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
             )
         else:
             change = "another computation from the key to the values"
-            if new.spots is not None and same_keys:
+            if same_keys and (old.digest is None or new.read is None):
                 change += _at_spots(old, new)
         groups.setdefault(change, []).append(path)
     return [

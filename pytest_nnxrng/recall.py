@@ -17,6 +17,7 @@ from pytest_nnxrng.recovery import Origin, Some, Stream
 from pytest_nnxrng.spot_text import elements, places
 
 Streams = Mapping[str, Mapping[str, Any]]
+Held = np.ndarray | Some
 Changes = tuple[tuple[str, Any, Any], ...]
 
 _FLAGS = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
@@ -64,11 +65,17 @@ def recall(
     if not pairs:
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
-    old, then = _origins([_held(a, a) for a, _ in pairs], streams[0], recorded, counts)
-    new, now = _origins([_held(b, a) for a, b in pairs], streams[1], running, counts)
+    theirs, ours = [_held(a, a) for a, _ in pairs], [_held(b, a) for a, b in pairs]
+    old, then = _origins(theirs, streams[0], recorded, counts)
+    new, now = _origins(ours, streams[1], running, counts)
+    flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
+    # Of draws from streams that are split or forked first, no seed is guessed.
+    if then and not now and not flags:
+        new, now = _origins(ours, then, running, counts)
+    elif now and not then and not flags:
+        old, then = _origins(theirs, now, recorded, counts)
     bases = translated(now, then, changes)
     expected, obtained, reverted, touched = {}, {}, {}, {}
-    flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
     for (a, b), was, is_ in zip(pairs, old, new, strict=True):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
@@ -116,7 +123,7 @@ def _can_tell(old: Leaf, new: Leaf) -> bool:
     return is_inexact(old.dtype) and not old.rng
 
 
-def _held(leaf: Leaf, golden: Leaf) -> np.ndarray | Some:
+def _held(leaf: Leaf, golden: Leaf) -> Held:
     """What there is of a leaf to tell its draw: all, or where the golden keeps no more, spots."""
     if golden.read is not None and leaf.read is not None:
         return leaf.read()
@@ -134,7 +141,7 @@ def _alike(a: Origin, b: Origin) -> bool:
 
 
 def _origins(
-    values: Sequence[np.ndarray | Some], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     offset = environment.get("jax_random_seed_offset")
     if isinstance(offset, int) and hasattr(jax.config, "jax_random_seed_offset"):
@@ -144,7 +151,7 @@ def _origins(
 
 
 def _recovered(
-    values: Sequence[np.ndarray | Some], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     flags = {n: environment[n] for n in _FLAGS[:1] if isinstance(environment.get(n), bool)}
     known = {

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from pytest_nnxrng import spots
 from pytest_nnxrng.derivation import Trace
 from pytest_nnxrng.golden import Golden
@@ -33,8 +35,9 @@ def sampled(flat: Flat, trace: Trace, known: Collection[str] = ()) -> Sampled:
         for leaf in flat.leaves
         if leaf.path in trace.leaves and leaf.path not in known and leaf.spots is None
     ]
+    if not paths:
+        return Sampled(flat)
     found, left_out = spots.evaluate(trace, paths, COUNT)
-    left_out = dict(left_out)
 
     def one(leaf: Leaf) -> Leaf:
         if leaf.path not in found:
@@ -73,10 +76,11 @@ def followed(
 ) -> dict[str, Leaf]:
     """The golden's leaves whose values follow: from the same keys, by the same computation.
 
-    Only in the environment that the golden recorded, and only of what depends on nothing else.
-    ``changes`` are those of the environment, ``rekeyed`` the streams with other base keys.
+    Only in the environment that the golden recorded, with streams at the counts that it recorded
+    (which no fingerprint holds), and only of what depends on nothing else. ``changes`` are those
+    of the environment, ``rekeyed`` the streams with other base keys.
     """
-    if changes:
+    if changes or not _counts_alike(golden, trace):
         return {}
     old = {leaf.path: leaf for leaf in golden.leaves}
     return {
@@ -87,6 +91,14 @@ def followed(
         and trace.leaves[leaf.path].proven
         and _follows(old[leaf.path], leaf, golden, rekeyed)
     }
+
+
+def _counts_alike(golden: Golden, trace: Trace) -> bool:
+    recorded = {name: stream.get("count") for name, stream in golden.streams.items()}
+    return all(
+        name in recorded and np.array_equal(recorded[name], stream.count)
+        for name, stream in trace.streams.items()
+    )
 
 
 def _follows(old: Leaf, new: Leaf, golden: Golden, rekeyed: Collection[str]) -> bool:

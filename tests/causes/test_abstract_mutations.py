@@ -156,3 +156,21 @@ def test_two_layers_of_one_key_are_warned_of(bench: Bench) -> None:
     bench.write(lambda snapshot: check(snapshot, False))  # warnings are errors here
     with pytest.warns(KeyReuseWarning, match=r"a\.kernel and b\.kernel have equal random values"):
         bench.causes(lambda snapshot: check(snapshot, True))
+
+
+def test_counts_at_entry_are_no_part_of_a_fingerprint_and_yet_seen(bench: Bench) -> None:
+    class Net(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.linear = nnx.Linear(6, 6, rngs=rngs)
+            self.rngs = rngs
+
+    def check(snapshot: Any, drawn: int) -> None:
+        rngs = seeded()
+        for _ in range(drawn):
+            rngs.dropout()
+        snapshot(abstract=True).check_init(Net, rngs)
+
+    bench.write(lambda snapshot: check(snapshot, 0))
+    found = bench.causes(lambda snapshot: check(snapshot, 1))[0]
+    assert words(found) == {"rng_state"}, found
+    assert found[0].leaves == ("rngs.dropout.count",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -327,6 +328,22 @@ class TestFinishedModels:
         assert words(found) <= {"environment", "unknown"}, found
         assert "environment" in words(found)
 
+    @pytest.mark.parametrize("back", [False, True])
+    def test_keys_that_are_forked_first(self, bench: Bench, back: bool) -> None:
+        def check(snapshot: Any, forked: bool) -> None:
+            rngs = seeded()
+            model = nnx.Module()
+            model.first = nnx.Linear(6, 6, rngs=rngs)
+            if forked:
+                rngs = nnx.Rngs(params=rngs.params())
+            model.second = nnx.Linear(6, 6, rngs=rngs)
+            snapshot.check(model)
+
+        bench.write(lambda snapshot: check(snapshot, back))
+        (cause,) = bench.causes(lambda snapshot: check(snapshot, not back))[0]
+        assert cause.word == "draws"
+        assert "split or forked first" in cause.text
+
 
 TIED = [
     ("first last", "first", {"removed"}, "last (tied to first)"),
@@ -366,3 +383,31 @@ def test_names_of_one_layer(
     assert words(found) == expected, found
     assert any(told in cause.text for cause in found), found
     assert bench.causes(body(then))[0] == ()
+
+
+class TestLargeLeaves:
+    """Leaves whose values the golden does not store: their spots tell the draws."""
+
+    def check(self, change: Change, seed: int = 0) -> Any:
+        return lambda snapshot: snapshot.check(MLP(change, rngs=seeded(seed)))
+
+    @pytest.mark.parametrize(
+        ("change", "seed", "expected"),
+        [
+            (BASE, 0, set()),
+            (BASE, 3, {"seed"}),
+            (Change(extra_key=True), 0, {"draws"}),
+            (Change(swap=True), 0, {"draws"}),
+            (Change(scale=1.01), 0, {"initializer"}),
+            (Change(extra_key=True, name="tail"), 0, {"draws", "renamed"}),
+            (Change(edit=True), 0, {"values"}),
+        ],
+        ids=["nothing", "seed", "extra key", "swapped", "scale", "key and name", "edit"],
+    )
+    def test_what_the_spots_tell(
+        self, bench: Bench, change: Change, seed: int, expected: set[str]
+    ) -> None:
+        bench.settings = replace(bench.settings, store_limit=0)
+        bench.write(self.check(BASE))
+        found = bench.causes(self.check(change, seed))[0]
+        assert words(found) == expected, found

@@ -100,6 +100,13 @@ def test_on_another_machine_the_spots_are_computed(project: Project):
     run.says("1 matched.", SPOTTED).does_not_say("Not computed", "without values")
 
 
+def test_a_refresh_records_the_environment_that_the_spots_match_in(project: Project):
+    goldens = project.made().goldens()
+    elsewhere(project).run("--nnx-refresh-snapshots").came_to(passed=1).says("1 written.")
+    assert project.goldens() == goldens
+    project.run().came_to(passed=1).says(PROVEN)
+
+
 def test_a_built_model_is_held_against_the_spots(project: Project):
     concrete(project.made())
     project.run().came_to(passed=1).says("1 matched.", SPOTTED).does_not_say("without values")
