@@ -24,7 +24,7 @@ from pytest_nnxrng.cautions import (
 )
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
 from pytest_nnxrng.compare import compare
-from pytest_nnxrng.explain import Build
+from pytest_nnxrng.explain import Build, derived
 from pytest_nnxrng.golden import Golden
 from pytest_nnxrng.leaves import Flat, flatten, is_node
 from pytest_nnxrng.numbers import Tolerance
@@ -87,16 +87,16 @@ def warn(
     found: list[tuple[str, type[SnapshotWarning]]] = []
     if text := elsewhere(obtained.leaves, checks.platform_device()):
         found.append((text, WrongDeviceWarning))
-    trace = vars(build).get("trace") if build is not None else None  # if it has been made
     if build is not None:
+        known = golden.leaves if golden is not None else ()
+        if isinstance(trace := vars(build).get("trace"), derivation.Trace):  # if it has been made
+            known = derived(obtained, trace).leaves
         # A table of positions or an identity matrix may well stand in a model twice.
-        drawn = {leaf.path for leaf in golden.leaves if leaf.draws} if golden is not None else set()
-        if isinstance(trace, derivation.Trace):
-            drawn = {path for path, d in trace.leaves.items() if d.draws}
+        drawn = {leaf.path for leaf in known if leaf.draws}
         leaves = [leaf for leaf in obtained.leaves if leaf.path in drawn]
         found += [(text, KeyReuseWarning) for text in reused_keys(leaves)]
-    if isinstance(trace, derivation.Trace):
-        fixed = [path for path, d in trace.leaves.items() if d.raw_key and not d.draws]
+        here = {leaf.path for leaf in obtained.leaves}
+        fixed = [leaf.path for leaf in known if leaf.fixed_key and leaf.path in here]
         if fixed:
             text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
             found.append((text, FixedSeedWarning))

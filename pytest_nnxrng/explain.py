@@ -96,7 +96,9 @@ def derived(flat: Flat, trace: derivation.Trace) -> Flat:
         found = trace.leaves.get(leaf.path)
         if found is None:
             return leaf
-        return replace(leaf, draws=found.draws, initializer=found.initializer)
+        fixed = found.raw_key and not found.draws
+        made = found.initializer
+        return replace(leaf, draws=found.draws, initializer=made, fixed_key=fixed)
 
     return Flat(tuple(map(one, flat.leaves)), flat.aliases)
 

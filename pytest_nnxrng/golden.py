@@ -85,6 +85,8 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
     row: dict[str, Any] = {"type": leaf.type, "dtype": leaf.dtype, "shape": list(leaf.shape)}
     if leaf.rng:
         row["rng"] = True
+    if leaf.fixed_key:
+        row["fixed_key"] = True
     if leaf.sharding is not None:
         row["sharding"] = list(leaf.sharding)
     if leaf.placed is not None:
@@ -271,6 +273,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         shape=tuple(shape),
         dtype=dtype,
         rng=row.get("rng", False) is True,
+        fixed_key=row.get("fixed_key", False) is True,
         sharding=sharding,
         placed=None if placed is None else Placement(placed, tuple(unseen)),
         digest=digest,

@@ -72,6 +72,7 @@ class Leaf:
     statistics: Mapping[str, float | int | str] = field(default_factory=dict)
     sketch: Any = None  # a sketch.Sketch
     draws: tuple[str, ...] | None = None
+    fixed_key: bool = False  # random, but from a key that is hard-coded in the model
     initializer: str | None = None
     spots: str | None = None
     stored: bool = True
