@@ -52,7 +52,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def _probe(made: Settings) -> None:
     here = os.environ.get(PLATFORMS, "")
-    if made.missing_skips or made.devices == (places.Name(places.ALL),):
+    if not made.devices or made.missing_skips or made.devices == (places.Name(places.ALL),):
         return
     if places.surely_here(made.devices, made.cpu_devices or 1, here):
         return

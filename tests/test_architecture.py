@@ -118,8 +118,8 @@ PYTEST = {
     "running": "items outcomes placing policy report.machine",
     "recorder": "inventory items options outcomes places policy report.machine",
     "plugin": (
-        "fixtures inventory items options placing policy progress recorder report.machine running "
-        "settings"
+        "fixtures inventory items options placing policy progress recorder report.machine "
+        "running settings"
     ),
 }
 TOP = {"": "", "report": ""}

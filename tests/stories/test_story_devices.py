@@ -14,6 +14,8 @@ import jax
 import pytest
 from projects import Project, Run
 
+from pytest_nnxrng import devices
+
 GPU = Path("/dev/nvidia0").exists()
 TWO = ("--nnx-cpu-devices=2", "--nnx-device=cpu:0,cpu:1")
 
@@ -222,8 +224,8 @@ def test_a_test_may_choose_its_devices_itself(project: Project):
         def test_after():
             assert jnp.ones(3).devices() == {jax.devices()[0]}
     """)
-    for devices in (["--nnx-cpu-devices=2"], TWO):
-        run = project.run_apart(*devices, "--nnx-update-snapshots", "-ra")
+    for chosen in (["--nnx-cpu-devices=2"], TWO):
+        run = project.run_apart(*chosen, "--nnx-update-snapshots", "-ra")
         run.came_to(passed=4, skipped=1, errors=3)
         run.says("there is no device tpu", "'abacus' is not a device", "7 is not one device")
         found = {name.partition("~")[0] for name in project.manifests()}
@@ -379,6 +381,27 @@ def test_an_absent_device_stops_the_run_and_says_why(project: Project, workers: 
         "Available: cpu:0. To skip its tests: --nnx-device-missing=skip",
     )
     run.does_not_say("passed", "Traceback", "INTERNALERROR", "created")
+
+
+@pytest.mark.parametrize(
+    ("platforms", "args"),
+    [
+        ("cuda", []),
+        ("cpu", ["--nnx-device=cpu"]),
+        ("cpu", ["--nnx-device=cpu:1", "--nnx-cpu-devices=2"]),
+        ("cpu", ["--nnx-device=all"]),
+        ("cpu", ["--nnx-device=gpu", "--nnx-device-missing=skip"]),
+    ],
+)
+def test_the_controller_of_workers_asks_jax_for_nothing_without_need(
+    project: Project, platforms: str, args: list[str]
+):
+    def probe(names: object) -> str:
+        raise AssertionError(names)
+
+    project.test("def test_it(): pass").env(JAX_PLATFORMS=platforms)
+    project.monkeypatch.setattr(devices, "probe", probe)
+    project.run_workers(*args).came_to(passed=1)
 
 
 REASONS = {
