@@ -104,7 +104,7 @@ def _note(peer: peers.Peer, check: Any, update: Any, fail: Any) -> str:
         if row is not None and row["outcome"] != "passed":
             return f"cannot: {row['said'][:90]}"
     if fail is not None and fail["outcome"] == "passed":
-        return "passes although a weight changed by 1"
+        return "passes although a weight changed by 8"
     parts = []
     for row in (check, fail):
         if row is not None and peer is not None and row["repetitions"] == 1:

@@ -72,7 +72,7 @@ def test_results_are_written_as_text_json_and_a_plot(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == FOUND
     text = (tmp_path / "results.txt").read_text(encoding="utf-8")
     assert "cannot: TypeError: no" in text
-    assert "passes although a weight changed by 1" in text
+    assert "passes although a weight changed by 8" in text
     assert "NOT MET" in text
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
