@@ -9,8 +9,11 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from benchmarks import prose, report
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -23,19 +26,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where models are stored")
     parser.add_argument("--replot", action="store_true", help="tell again what DIR holds")
+    parser.add_argument("--readme", action="store_true", help="put what DIR holds in the README")
     options = parser.parse_args()
-
-    from benchmarks import report
-
-    results = options.out / "results.json"
-    if options.replot:
-        report.write(json.loads(results.read_text(encoding="utf-8")), options.out)
-        print(report.text(json.loads(results.read_text(encoding="utf-8"))))
+    if options.replot or options.readme:
+        results = options.out / "results.json"
+        known = json.loads(results.read_text(encoding="utf-8"))
+        if options.readme:
+            prose.replace(Path(__file__).parent.parent / "README.md", known)
+        report.write(known, options.out)
+        print(report.text(known))
         return
+    measure(parser, options)
 
-    from dataclasses import replace
 
-    from benchmarks.rows import FULL, QUICK, ROWS
+def measure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from benchmarks.rows import FULL, QUICK, ROWS  # JAX comes with them
 
     extent = QUICK if options.quick else FULL
     if options.size:

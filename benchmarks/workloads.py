@@ -14,7 +14,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Weights(nnx.Module):
-    """``size`` parameters in ``leaves`` leaves; ``changed`` adds 1 to one element of one leaf."""
+    """``size`` parameters in ``leaves`` leaves; ``changed`` adds 8 to one element of one leaf."""
 
     def __init__(self, size: int, dtype: str, leaves: int = LEAVES, *, changed: bool = False):
         columns = min(1000, size // leaves)
@@ -23,7 +23,7 @@ class Weights(nnx.Module):
         for number in range(leaves):
             values = base * np.float32(1 + number / 100)
             if changed and number == leaves // 2:
-                values[rows // 2, columns // 2] += 1
+                values[rows // 2, columns // 2] += 8
             setattr(self, f"w{number:05}", nnx.Param(jnp.asarray(values, DTYPES[dtype])))
 
 

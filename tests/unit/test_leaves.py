@@ -2,6 +2,9 @@
 
 import collections
 import enum
+import os
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -787,3 +790,22 @@ def test_a_shared_node_without_leaves_ties_nothing():
             self.linear = nnx.Linear(2, 2, rngs=rngs)
 
     assert flatten(Two(nnx.Rngs(0))).aliases == {}
+
+
+def test_what_lies_on_several_devices_is_fetched():
+    code = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from pytest_nnxrng.leaves import flatten
+spread = NamedSharding(Mesh(np.array(jax.devices()), ("x",)), P("x"))
+value = {"host": np.ones(4), "one": jax.numpy.ones(4), "two": jax.device_put(np.ones(4), spread)}
+print({leaf.path: leaf.fetched for leaf in flatten(value).leaves})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "{'host': False, 'one': False, 'two': True}"

@@ -1,0 +1,89 @@
+"""The benchmarks run, and tell what they found: smallest sizes, nothing timed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+benchmarks = pytest.importorskip("benchmarks", reason="not in this checkout")
+for name in ("syrupy", "pytest_regressions", "orbax.checkpoint", "chex", "matplotlib"):
+    pytest.importorskip(name, reason="pip install -r benchmarks/requirements.txt")
+
+from benchmarks import bars, measure, peers, prose, report, workloads  # noqa: E402
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.test)
+def test_a_peer_keeps_what_matches_and_finds_what_does_not(tmp_path, peer):
+    model, changed = (workloads.Weights(2000, "float32", changed=c) for c in (False, True))
+    if not peer.limit:
+        assert measure.run(peer, "update", tmp_path, model).outcome == "passed"
+    check = measure.run(peer, "check", tmp_path, model)
+    assert check.outcome == "passed", check.said
+    assert check.wall > 0
+    if not peer.limit:
+        assert check.golden > 0
+        assert measure.run(peer, "fail", tmp_path, changed).outcome == "failed"
+
+
+def row(peer, mode, wall, outcome="passed", **fields):
+    told = {"peer": peer, "label": peer, "mode": mode, "wall": wall, "cpu": wall}
+    shape = {"size": 250_000_000, "dtype": "float32", "said": "", "golden": 16_000, "peak": 0}
+    return {**told, **shape, "outcome": outcome, "repetitions": 5, **fields}
+
+
+FOUND = {
+    "machine": {"processor": "X1", "cores": 2, "python": "3.12"},
+    "contest": [
+        row(peers.OURS, "check", 0.05),
+        row(peers.OURS, "update", 0.3),
+        row(peers.OURS, "fail", 0.1, "failed"),
+        row("test_npz_equal", "check", 1.0, golden=1_000_000_000),
+        row("test_safetensors", "check", 2.0),
+        row("test_safetensors", "update", 0.15),
+        row("test_safetensors", "fail", 2.0, "failed"),
+        row("test_syrupy_text", "check", 0.01),
+        row("test_syrupy_text", "fail", 0.01),
+        row("test_orbax_chex", "check", 1.0, "failed", said="TypeError: no"),
+        row(peers.EQUAL, "check", 0.1),
+    ],
+    "start": {"with": {"wall": 0.51, "cpu": 0.5}, "without": {"wall": 0.5, "cpu": 0.5}},
+    "goldens": [{"x": n, "check": {"wall": n / 1e3}, "update": {"wall": n / 1e3}} for n in (1, 9)],
+}
+
+
+def test_bars_say_what_is_met():
+    met = {bar.what.partition(",")[0]: (round(bar.wall, 3), bar.met) for bar in bars.bars(FOUND)}
+    assert met == {
+        "check / np.array_equal": (0.5, True),
+        "fastest peer (test_npz_equal) / check": (20.0, True),
+        "update / safetensors save_file": (2.0, False),
+        "a failing check / a passing one": (2.0, True),
+        "extra memory of a check": (0.0, True),
+        "golden": (15.625, None),
+        "start of pytest": (1.02, True),
+    }
+
+
+def test_results_are_written_as_text_json_and_a_plot(tmp_path):
+    report.write(FOUND, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == FOUND
+    text = (tmp_path / "results.txt").read_text(encoding="utf-8")
+    assert "cannot: TypeError: no" in text
+    assert "passes although a weight changed by 8" in text
+    assert "NOT MET" in text
+    assert (tmp_path / "results.png").stat().st_size > 10_000
+
+
+def test_the_readme_takes_the_results(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    prose.replace(readme, FOUND)
+    prose.replace(readme, FOUND)
+    text = readme.read_text(encoding="utf-8")
+    assert text.count("| pytest-nnxrng | 0.05 | 0.3 | 0.1 | 16 KiB |") == 1
+    assert "| np.load + array_equal | 1 (20x) |  |  | 1 GB |" in text
+    assert "| orbax + chex.assert_trees_all_close | cannot |" in text
+    assert "starts pytest in 1.02 of its time" in text
