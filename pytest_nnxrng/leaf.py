@@ -52,7 +52,7 @@ class Leaf:
     memory: shape and dtype as named, but for keys, whose uint32 key data comes (shape +
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
     that the golden does not store. ``spots`` are a few elements as text (``spot_text``).
-    ``kept`` values were made in an earlier environment than the golden's.
+    ``kept`` values are those of an earlier golden, of another environment or initializer.
     """
 
     path: str

@@ -81,8 +81,8 @@ JAX = {
     "capture": "cautions checks compare derivation explain leaf leaves numbers sketch",
     "judging": "checks compare environment golden leaf leaves numbers policy settings",
     "recording": (
-        "checks derivation environment explain golden inventory leaf leaves policy report.machine "
-        "sampling sketch spot_text store"
+        "checks compare derivation environment explain golden inventory leaf leaves policy "
+        "report.machine sampling sketch spot_text store"
     ),
     "snapshot": (
         "arguments capture causes checks compare derivation environment explain golden judging "
