@@ -57,8 +57,8 @@ class Leaf:
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
     that the golden does not store. Elements that lie on several devices also come as
     ``slabs``, which ``contents`` prefers: ``read`` then puts the whole leaf together.
-    ``spots`` are a few elements as text (``spot_text``). ``kept`` values were made in an earlier
-    environment than the golden's.
+    ``spots`` are a few elements as text (``spot_text``). ``kept`` values are those of an earlier
+    golden, of another environment or initializer.
     """
 
     path: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 
 from pytest_nnxrng import environment, store
 from pytest_nnxrng.checks import Result, TestChecks
+from pytest_nnxrng.compare import Comparison
 from pytest_nnxrng.derivation import Trace
 from pytest_nnxrng.explain import Build, derived, streams
 from pytest_nnxrng.golden import Golden, GoldenError
@@ -42,9 +42,7 @@ def make_ready(
     owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
     drawn: dict[str, Any] = {}
     if before is not None and result.comparison is not None:
-        labels = {"type", "sharding"}  # what differs by these alone has the same values
-        differing = {d.path for d in result.comparison.differences if set(d.kinds) - labels}
-        obtained = _keeping(before, obtained, differing, bool(result.changes))
+        obtained = _keeping(before, obtained, result.comparison, bool(result.changes))
         obtained = _with_placements(before, obtained)
     if build is not None and isinstance(build.trace, Trace):
         obtained, drawn = derived(obtained, build.trace), streams(build.trace)
@@ -72,14 +70,19 @@ def make_ready(
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
 
 
-def _keeping(before: Golden, obtained: Flat, differing: Collection[str], changed: bool) -> Flat:
+def _keeping(before: Golden, obtained: Flat, comparison: Comparison, changed: bool) -> Flat:
     """Abstract leaves with the values that the golden holds, where nothing speaks against them."""
     old = {leaf.path: leaf for leaf in before.leaves if leaf.digest is not None}
+    # What differs by these alone has the same values.
+    differing = {d.path: d for d in comparison.differences if set(d.kinds) - {"type", "sharding"}}
+    # Another computation that agrees at its spots: perhaps the same values, and no proof of it.
+    open_ = {p for p, d in differing.items() if d.kinds == ("derivation",) and d.numbers}
 
     def one(leaf: Leaf) -> Leaf:
-        if leaf.read is not None or leaf.path not in old or leaf.path in differing:
+        path = leaf.path
+        if leaf.read is not None or path not in old or (path in differing and path not in open_):
             return leaf
-        held = old[leaf.path]
+        held = old[path]
         return replace(
             leaf,
             digest=held.digest,
@@ -88,7 +91,7 @@ def _keeping(before: Golden, obtained: Flat, differing: Collection[str], changed
             spots=held.spots,
             stored=held.stored,
             read=held.read,
-            kept=changed or held.kept,
+            kept=changed or held.kept or path in open_,
         )
 
     return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)

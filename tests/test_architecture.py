@@ -101,7 +101,7 @@ JAX = {
         "policy sampling"
     ),
     "recording": (
-        "checks derivation environment explain golden inventory leaf leaves passes policy "
+        "checks compare derivation environment explain golden inventory leaf leaves passes policy "
         "report.machine sampling store"
     ),
     "snapshot": (

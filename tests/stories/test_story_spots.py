@@ -363,3 +363,22 @@ def test_an_abstract_update_keeps_the_values_of_another_variable_type(project: P
     abstract(project).update().came_to(passed=1).says("1 written.")
     after = leaves(project)
     assert after["outer.kernel"] == before["outer.kernel"] | {"type": "Cache"}
+
+
+def test_an_abstract_update_keeps_values_that_agree_with_another_computation(project: Project):
+    concrete(project).made()
+    before = leaves(project)
+    abstract(project).change("models.py", "* SCALE", "* SCALE * 1.0")
+    run = project.run().came_to(failed=1)
+    run.says(
+        "initializer: another computation from the key to the values, though those at its spots "
+        "are the golden's: inner.kernel"
+    )
+    project.update().came_to(passed=1).says("1 written.")
+    after = leaves(project)
+    assert after["inner.kernel"]["digest"] == before["inner.kernel"]["digest"]
+    assert after["inner.kernel"]["initializer"] != before["inner.kernel"]["initializer"]
+    assert after["inner.kernel"]["kept"]
+    project.run().came_to(passed=1).says("1 matched.", SPOTTED, PROVEN)
+    concrete(project).run("--nnx-refresh-snapshots").came_to(passed=1).says("1 written.")
+    assert "kept" not in leaves(project)["inner.kernel"]
