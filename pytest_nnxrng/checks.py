@@ -66,7 +66,11 @@ class Result:
 
 @dataclass
 class TestChecks:
-    """The checks of one test, and whether it may still make any: ``closed`` says why not."""
+    """The checks of one test, and whether it may still make any: ``closed`` says why not.
+
+    Of several processes: ``apart`` says how another one fared otherwise, so that nothing is
+    written, and ``stop`` why no further test can be run together.
+    """
 
     identity: Identity
     test_file: Path
@@ -79,6 +83,8 @@ class TestChecks:
     closed: str = ""
     subtest_failed: bool = False
     zero_kernels: list[str] = field(default_factory=list)
+    apart: str = ""
+    stop: str = ""
 
     __test__ = False  # not a test class, whatever its name begins with
 
@@ -96,7 +102,7 @@ class TestChecks:
             staged, result.staged = result.staged, None
             if staged is None:
                 continue
-            if outcome is not Outcome.PASSED or self.failing:
+            if outcome is not Outcome.PASSED or self.failing or self.apart:
                 staged.discard()
                 continue
             try:

@@ -33,7 +33,8 @@ def find(name: str | None, source: str = "--nnx-device") -> jax.Device:
         default = jax.config.jax_default_device
         if isinstance(default, jax.Device):
             return default
-        return jax.devices(default)[0] if isinstance(default, str) else jax.devices()[0]
+        default = default if isinstance(default, str) else None
+        return jax.local_devices(backend=default)[0]
     match = _FORM.match(name)
     if not match:
         raise BadSetting(
@@ -105,20 +106,23 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
         raise BadSetting(f"{shown}: a mesh needs axes: nnx_mesh(data=2, model=4)")
     needed = math.prod(axes.values())
     others = [other for other in jax.devices(device.platform) if other != device]
+    every = [device, *others]
+    if jax.process_count() > 1:
+        every = jax.devices(device.platform)  # in all processes in one order
     if needed > 1 + len(others):
         raise TooFewDevices(
             f"{shown} needs {needed} devices; {device.platform} has {1 + len(others)} here. A CPU "
             f"has as many as you ask for: pytest --nnx-cpu-devices={needed}"
             + ("" if device.platform == "cpu" else " --nnx-device=cpu")
         )
-    chosen = np.array([device, *others][:needed]).reshape(tuple(axes.values()))
+    chosen = np.array(every[:needed]).reshape(tuple(axes.values()))
     return jax.sharding.Mesh(chosen, tuple(axes))
 
 
 def _devices(platform: str) -> tuple[list[jax.Device], str]:
     # Not RuntimeError alone: JAX_PLATFORMS=cuda without a GPU raises a bare AssertionError.
     try:
-        devices = jax.devices(platform)
+        devices = jax.local_devices(backend=platform)
     except Exception as error:
         return [], " ".join(str(error).split()) or f"JAX could not start {platform}"
     known = {"cuda": "gpu", "rocm": "gpu"}.get(platform, platform)

@@ -100,9 +100,11 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     model, state, array or pytree. nnx_snapshot(tol=..., only=..., ...) gives the same with
     options. Goldens are written by pytest --nnx-update-snapshots.
     """
+    from pytest_nnxrng import processes
     from pytest_nnxrng.checks import TestChecks
     from pytest_nnxrng.snapshot import Snapshot
 
+    processes.LIMIT.set(request.config.stash[SETTINGS].process_timeout)
     checks = TestChecks(
         identity(request.node),
         request.path,

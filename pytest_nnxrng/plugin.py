@@ -9,7 +9,7 @@ import pytest
 
 from pytest_nnxrng import options, policy, progress
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
-from pytest_nnxrng.items import PROGRESS
+from pytest_nnxrng.items import PROGRESS, writes
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.recorder import Recorder
 from pytest_nnxrng.report import machine
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SETTINGS] = made = options.read(config)
         if made.prune and (refusal := policy.prune_refusal(policy.Run(options.narrowed(config)))):
             raise BadSetting(refusal)
-        if made.report is not None and not hasattr(config, "workerinput"):
+        if made.report is not None and not hasattr(config, "workerinput") and writes():
             machine.prepare(made.report)
         if made.cpu_devices is not None and not _is_xdist_controller(config):
             _make_cpu_devices(made.cpu_devices)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from pytest_nnxrng import derivation, environment, store
+from pytest_nnxrng import derivation, environment, processes, store
 from pytest_nnxrng.checks import Result, TestChecks
 from pytest_nnxrng.explain import Build, derived, streams
 from pytest_nnxrng.golden import Golden
@@ -42,6 +42,8 @@ def make_ready(
     size = sum(leaf.size for leaf in obtained.leaves)
     with checks.progress.step(f"summing up {result.path.name}", size) as advance:
         leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
+    if processes.index():
+        return  # the first of several processes writes
     made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
     try:
         if result.decision.writes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from pytest_nnxrng import derivation, environment, equivalence, naming, policy, settings
+from pytest_nnxrng import agreement, derivation, environment, equivalence, naming, policy, settings
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, Result, SnapshotError, TestChecks
 from pytest_nnxrng.compare import Comparison, compare
@@ -192,12 +193,14 @@ def _run_check(
     __tracebackhide__ = True
     _guard(checks)
     name = _name(checks, options)
-    obtained = capture(value, options, checks.progress)
+    device = checks.platform_device()
+    found = load(checks, options, name, device.platform)
+    agree = functools.partial(agreement.before, checks, name, found)
+    obtained = capture(value, options, checks.progress, agree)
+    agreement.after(checks, name, obtained.leaves)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
     warn(checks, obtained, value, kind, build)
-    device = checks.platform_device()
-    found = load(checks, options, name, device.platform)
     nnx_value = holds_nnx(value)
     whole = options.only is None and nnx_value
     result = _judge(

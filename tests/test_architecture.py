@@ -78,15 +78,16 @@ JAX = {
     "explain": "compare derivation diagnose environment golden leaf leaves numbers passes recall",
     "checks": "compare diagnose naming policy progress settings store",
     "lookup": "checks golden naming",
+    "agreement": "checks leaf leaves lookup policy processes",
     "capture": "cautions checks compare derivation explain leaves numbers passes progress",
     "equivalence": "checks compare derivation explain leaves numbers passes placement",
     "recording": (
         "checks derivation environment explain golden inventory leaf leaves passes policy "
-        "report.machine store"
+        "processes report.machine store"
     ),
     "snapshot": (
-        "capture checks compare derivation diagnose environment equivalence explain golden "
-        "leaves lookup naming numbers policy recording report report.forms settings"
+        "agreement capture checks compare derivation diagnose environment equivalence explain "
+        "golden leaves lookup naming numbers policy recording report report.forms settings"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone
@@ -104,8 +105,8 @@ NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 # pytest executes these, and the package before them, at every start: they import late.
 LATER = {
     "items": "checks progress",
-    "fixtures": "checks devices rngs snapshot",
-    "running": "checks report.text",
+    "fixtures": "processes checks devices rngs snapshot",
+    "running": "agreement checks report.text",
     "recorder": "report.summary",
     "plugin": "devices",
     "": "cautions checks snapshot",
