@@ -58,6 +58,7 @@ class Result:
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True
+    spread: bool = False  # over devices, among which sums round in another order
     also: str = ""  # how other ways of building differ
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None

@@ -146,7 +146,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         rounded=len(rounded),
         headroom=rounded[near].headroom if near is not None else 0.0,
         worst=f"{near or 'the value'} in {golden}" if near is not None else "",
-        same_environment=not result.changes,
+        same_environment=not (result.changes or result.spread),
         unread=len(comparison.unread) if comparison is not None else 0,
         fingerprints=result.fingerprints,
         causes=tuple(asdict(cause) for cause in result.causes),

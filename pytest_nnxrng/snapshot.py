@@ -337,6 +337,7 @@ def _judge(
         causes=causes,
         whole_model=whole_model,
         fingerprints=same_fingerprints(name for name, _, _ in changes),
+        spread=any(leaf.slabs is not None for leaf in obtained.leaves),
         also=also,
         note=left_alone(found, device.platform) if decision.writes else "",
     )
