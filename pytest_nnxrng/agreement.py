@@ -43,6 +43,17 @@ class _Word:
     told: str = ""
 
 
+def at(checks: TestChecks, step: str) -> None:
+    """All processes are at this same step, and were started with the same options.
+
+    Raises:
+      SnapshotError: when they are not; the message says which does what.
+      LostProcess: when one does not answer.
+    """
+    if processes.count() > 1:
+        _compare(_meet(checks, step, {"options": _options(checks)}))
+
+
 def before(checks: TestChecks, name: str, found: Found, flat: Flat) -> None:
     """All processes are to make this same check; called before they read any element.
 
@@ -54,15 +65,23 @@ def before(checks: TestChecks, name: str, found: Found, flat: Flat) -> None:
         return
     rows = [(x.path, x.type, x.shape, x.dtype, x.slabs is not None) for x in flat.leaves]
     state = {
-        "options": _hash(checks.settings.mode),
+        "options": _options(checks),
         "golden": _golden(found),
         "leaves": _hash(rows),
     }
-    words = _meet(checks, f"check {name!r}", state)
+    _compare(_meet(checks, f"check {name!r}", state))
+
+
+def _compare(words: tuple[_Word, ...]) -> None:
     for number, word in enumerate(words):
         for part, told in _DIFFERENT.items():
             if word.state.get(part) != words[0].state.get(part):
                 raise SnapshotError(f"process {number} of {len(words)} {told} (than process 0)")
+
+
+def _options(checks: TestChecks) -> str:
+    mode = checks.settings.mode
+    return _hash((mode.update, mode.refresh, sorted(mode.only)))
 
 
 def _golden(found: Found) -> str:

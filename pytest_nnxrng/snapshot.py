@@ -154,6 +154,7 @@ def _run_init(
         derivation.advance(args, kwargs, trace)
     else:
         model = build(*args, **kwargs)
+        agreement.at(checks, "the build of a model")  # before others' elements are read
         if before is not None and checks.settings.mode.update:
             with checks.progress.step(f"building {_callable_name(build)} again"):
                 _ = before.trace  # to be recorded, and looked at for warnings

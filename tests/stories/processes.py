@@ -32,7 +32,7 @@ if "PROCESS" in os.environ:
     )
 """
 
-SECONDS = 90  # an older JAX gives up a dead process after 100
+SECONDS = 200  # an older JAX gives up a dead process after 100
 
 
 @dataclass(frozen=True)
