@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ from pytest_nnxrng.progress import Progress
 PACKAGE = str(Path(__file__).parent)
 
 
-def capture(value: Any, options: Options, progress: Progress) -> Flat:
+def capture(
+    value: Any, options: Options, progress: Progress, agree: Callable[[Flat], None]
+) -> Flat:
+    """The leaves of ``value`` with their digests; ``agree`` is called before any is read."""
     __tracebackhide__ = True
     flat = flatten(value, options.only)
     if not flat.leaves:
@@ -54,6 +58,7 @@ def capture(value: Any, options: Options, progress: Progress) -> Flat:
     if options.abstract:
         bare_ones = (replace(leaf, read=None, slabs=None, **kept) for leaf in flat.leaves)
         return Flat(tuple(bare_ones), flat.aliases)
+    agree(flat)
     size = sum(leaf.size for leaf in flat.leaves)
     with progress.step(f"hashing {type(value).__name__}", size) as advance:
         return Flat(digested(flat.leaves, advance, **kept), flat.aliases)

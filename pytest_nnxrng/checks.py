@@ -63,6 +63,7 @@ class Result:
     causes: tuple[Cause, ...] = ()
     whole_model: bool = False
     fingerprints: bool = True
+    spread: bool = False  # over devices, among which sums round in another order
     also: str = ""  # how other ways of building differ
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
@@ -75,6 +76,8 @@ class TestChecks:
 
     ``devices`` are the names and platforms of those that the test runs on, one after the
     other; ``turn`` is which of them it is now. Of one device nothing is said.
+    Of several processes: ``apart`` says how another one fared otherwise, so that nothing is
+    written, and ``stop`` why no further test can be run together.
     """
 
     identity: Identity
@@ -91,6 +94,8 @@ class TestChecks:
     zero_kernels: list[str] = field(default_factory=list)
     devices: tuple[tuple[str, str], ...] = ()
     turn: int = 0
+    apart: str = ""
+    stop: str = ""
 
     __test__ = False  # not a test class, whatever its name begins with
 
@@ -108,7 +113,7 @@ class TestChecks:
             staged, result.staged = result.staged, None
             if staged is None:
                 continue
-            if outcome is not Outcome.PASSED or self.failing:
+            if outcome is not Outcome.PASSED or self.failing or self.apart:
                 staged.discard()
                 continue
             try:

@@ -38,7 +38,7 @@ def default() -> jax.Device:
     if isinstance(device, jax.Device):
         return device
     try:
-        return jax.devices(device)[0] if isinstance(device, str) else jax.devices()[0]
+        return jax.local_devices(backend=device if isinstance(device, str) else None)[0]
     except Exception as error:  # a bare AssertionError, where JAX_PLATFORMS names but a GPU
         platforms = jax.config.jax_platforms or ""
         why = " ".join(str(error).split())
@@ -193,6 +193,9 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
         raise BadSetting(f"{shown}: a mesh needs axes: nnx_mesh(data=2, model=4)")
     needed = math.prod(axes.values())
     others = [other for other in jax.devices(device.platform) if other != device]
+    every = [device, *others]
+    if jax.process_count() > 1:
+        every = jax.devices(device.platform)  # in all processes in one order
     if needed > 1 + len(others):
         raise TooFewDevices(
             f"{shown} needs {needed} devices; {device.platform} has {1 + len(others)} here. A CPU "
@@ -200,7 +203,7 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
             + ("" if device.platform == "cpu" else " --nnx-device=cpu")
             + (_PARTS if device.platform != "cpu" and worker(os.environ) else "")
         )
-    chosen = np.array([device, *others][:needed]).reshape(tuple(axes.values()))
+    chosen = np.array(every[:needed]).reshape(tuple(axes.values()))
     return jax.sharding.Mesh(chosen, tuple(axes))
 
 
@@ -208,7 +211,7 @@ def _devices(platform: str) -> tuple[list[jax.Device], str]:
     """The devices of a platform, or why there are none."""
     # Not RuntimeError alone: JAX_PLATFORMS=cuda without a GPU raises a bare AssertionError.
     try:
-        devices, words = jax.devices(platform), ""
+        devices, words = jax.local_devices(backend=platform), ""
     except Exception as error:
         devices, words = [], " ".join(str(error).split())
     # Asked for one platform, JAX may give another.

@@ -134,7 +134,7 @@ def _under(mesh: Mesh) -> AbstractContextManager[Any]:
 
 def _mesh(model: Any, device: jax.Device) -> Mesh:
     """A mesh of the axes that the model's metadata names, over as many devices as these divide."""
-    devices = [device, *(d for d in jax.devices(device.platform) if d != device)]
+    devices = jax.devices(device.platform)  # in all processes in one order
     if len(devices) < 2:
         raise SnapshotError(
             f"nnx_snapshot(also='sharded') needs 2 or more devices; {device.platform} has 1 here. "

@@ -120,10 +120,11 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     model, state, array or pytree. nnx_snapshot(tol=..., only=..., ...) gives the same with
     options. Goldens are written by pytest --nnx-update-snapshots.
     """
-    from pytest_nnxrng import devices
+    from pytest_nnxrng import devices, processes
     from pytest_nnxrng.checks import TestChecks
     from pytest_nnxrng.snapshot import Snapshot
 
+    processes.LIMIT.set(request.config.stash[SETTINGS].process_timeout)
     try:
         # A test or a project may have put a name in place of the fixture's device.
         device = devices.of(nnx_device, "nnx_device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,14 @@ def identity(item: pytest.Item) -> Identity:
         others = parameters.removesuffix(place.name)
         parameters = others[:-1] if others else None
     return Identity(".".join(classes), function, parameters)
+
+
+def writes() -> bool:
+    """Whether this process writes for all: of several under jax.distributed the first does."""
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.distributed.is_initialized():
+        return True
+    return bool(jax.process_index() == 0)
 
 
 def relative(path: Path, root: Path) -> str:

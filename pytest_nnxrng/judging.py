@@ -149,6 +149,7 @@ def judge(
         causes=causes,
         whole_model=subject.is_whole_model,
         fingerprints=fingerprints,
+        spread=any(leaf.slabs is not None for leaf in obtained.leaves),
         also=subject.also,
         note=note,
         left_out=sample.left_out,

@@ -112,6 +112,11 @@ def add(parser: pytest.Parser) -> None:
     parser.addini(
         "nnx_strict", "use the stricter tolerances for every check", type="bool", default=False
     )
+    parser.addini(
+        "nnx_process_timeout",
+        "seconds to wait for other processes under jax.distributed (default: 300)",
+        default="300",
+    )
 
 
 def read(config: pytest.Config) -> Settings:
@@ -143,6 +148,7 @@ def read(config: pytest.Config) -> Settings:
         across_tol=settings.tolerances(ini("nnx_across_tol"), "nnx_across_tol"),
         strict=ini("nnx_strict"),
         report=config.invocation_params.dir / report if report else None,
+        process_timeout=settings.seconds(ini("nnx_process_timeout"), "nnx_process_timeout"),
     )
 
 

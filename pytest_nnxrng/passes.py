@@ -38,6 +38,10 @@ def _kept(leaf: Leaf, limit: int) -> Leaf:
         return leaf
     array, leaf = leaf.contents(), replace(leaf, spots=None)
     is_small = array.nbytes <= limit
+    if is_small and leaf.slabs is not None:
+        # Its values are read again when they are stored, which one process does alone.
+        whole = leaf.slabs.whole()
+        leaf, array = replace(leaf, read=lambda: whole, slabs=None, fetched=False), whole
     if leaf.dtype.startswith("key<"):
         return replace(leaf, statistics={}, stored=is_small)
     shown = statistics(array) if is_small else plainly(array)

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_nnxrng import inventory, options, placing, policy, progress
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
-from pytest_nnxrng.items import FOLDERS, PROGRESS
+from pytest_nnxrng.items import FOLDERS, PROGRESS, writes
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.placing import (
     pytest_generate_tests,
@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         options.set_environment(config, config.option)
         if made.prune and (refusal := policy.prune_refusal(policy.Run(options.narrowed(config)))):
             raise BadSetting(refusal)
-        if made.report is not None and not hasattr(config, "workerinput"):
+        if made.report is not None and not hasattr(config, "workerinput") and writes():
             machine.prepare(made.report)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
         config.stash[FOLDERS] = inventory.Folders()

@@ -59,6 +59,11 @@ def exchange(message: str) -> tuple[str, ...]:
 
 
 def _total(words: np.ndarray) -> np.ndarray:
+    # What the test computes across processes must have ended: on CPUs two collectives at a time
+    # may meet in another order elsewhere, and wait for each other for ever.
+    for array in jax.live_arrays():
+        if not array.is_deleted():
+            array.block_until_ready()
     mesh = _mesh()
     mine = jax.device_put(words[None], mesh.devices.flat[index()])
     shape, along = (count(), len(words)), NamedSharding(mesh, PartitionSpec("process"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_nnxrng import inventory, places, policy
-from pytest_nnxrng.items import identity, relative
+from pytest_nnxrng.items import identity, relative, writes
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.outcomes import Check, Outcomes, findings, totals
 from pytest_nnxrng.report import machine
@@ -73,6 +73,8 @@ class Recorder:
             beside |= set(inventory.directories_below(self._roots(), self.settings.folder))
         found = inventory.folders(sorted(beside), self.settings.folder)
         self.survey = inventory.survey(self.outcomes, root, found)
+        if not writes():
+            return
         if self.settings.prune:
             self._prune(session)
         if self.settings.report is not None:

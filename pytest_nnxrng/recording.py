@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from pytest_nnxrng import environment, store
+from pytest_nnxrng import environment, processes, store
 from pytest_nnxrng.checks import Result, TestChecks
 from pytest_nnxrng.compare import Comparison
 from pytest_nnxrng.derivation import Trace
@@ -55,6 +55,8 @@ def make_ready(
         size = sum(leaf.size for leaf in obtained.leaves if leaf.read is not None)
         with checks.progress.step(f"summing up {result.path.name}", size) as advance:
             leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
+        if processes.index():
+            return  # the first of several processes writes
         made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
         if result.decision.writes:
             result.staged = store.stage(result.path, made, checks.folders)

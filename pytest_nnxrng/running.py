@@ -28,21 +28,40 @@ class SnapshotMismatch(AssertionError):
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     __tracebackhide__ = True
+    raised: BaseException | None = None
     try:
         result = yield
+    except BaseException as error:
+        raised = error
+        raise
     finally:
         checks = item.stash.get(CHECKS, None)
+        elsewhere = _finish(item, checks, raised) if checks is not None else ""
         if checks is not None and not checks.closed:
             checks.closed = (
                 "after the test's body had ended (in teardown, or kept by another test): its "
                 "checks are settled. Check inside the test, or in the set-up of a fixture it uses"
             )
+    if elsewhere and not (checks is not None and checks.failing):
+        raise SnapshotMismatch(elsewhere)
     if checks is not None and checks.failing:
         for result in checks.failing:
             for cause in result.causes:
                 item.user_properties.append(("nnx_cause", f"{cause.word}: {cause.text}"))
         raise SnapshotMismatch(_texts(item, checks)[0])
     return result
+
+
+def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) -> str:
+    """What other processes made of the test, if it is not what this one did."""
+    from pytest_nnxrng import agreement
+
+    if isinstance(error, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
+        checks.apart = "this process was interrupted"  # it waits for no other one
+    told = agreement.finish(checks, error)
+    if checks.stop:
+        item.session.shouldfail = checks.stop
+    return told
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -55,6 +74,8 @@ def pytest_runtest_makereport(
         # A report of a subtest, made while the body runs.
         checks.subtest_failed |= report.failed
         return report
+    if call.when == "setup" and call.excinfo is not None and checks is not None:
+        _finish(item, checks, call.excinfo.value)
     if checks is not None and checks.results:
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
@@ -65,16 +86,19 @@ def pytest_runtest_makereport(
 def _settle(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, checks: TestChecks
 ) -> None:
+    from pytest_nnxrng import agreement
     from pytest_nnxrng.report.text import Failure
 
     if call.when == "setup" and report.passed:
         return
     good = call.when == "call" and report.passed and not hasattr(report, "wasxfail")
     outcome = Outcome.PASSED if good and not checks.subtest_failed else Outcome.OTHER
-    for result, error in checks.settle(outcome):
+    for result, error in agreement.settle(checks, outcome):
         problem = f"{result.path} could not be written: {error.strerror or error}"
         report.outcome = "failed"
         report.longrepr = Failure.of(problem, problem)
+    if checks.stop:
+        item.session.shouldfail = checks.stop
     if not checks.failing or not report.failed or call.when == "teardown":
         return
     text, headline = _texts(item, checks)
@@ -137,7 +161,7 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         rounded=len(rounded),
         headroom=rounded[near].headroom if near is not None else 0.0,
         worst=f"{near or 'the value'} in {golden}" if near is not None else "",
-        same_environment=not result.changes,
+        same_environment=not (result.changes or result.spread),
         unread=len(comparison.unread) if comparison is not None else 0,
         spotted=len(comparison.spotted) if comparison is not None else 0,
         proven=len(comparison.proven) if comparison is not None else 0,

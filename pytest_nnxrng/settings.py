@@ -48,6 +48,7 @@ class Settings:
     across_tol: Mapping[str, float] = field(default_factory=dict)
     strict: bool = False
     report: Path | None = None
+    process_timeout: float = 300.0
 
 
 def first(*values: Any) -> Any:
@@ -160,6 +161,21 @@ def size(value: str, source: str) -> int:
     if not re.fullmatch("[0-9]{1,18}", number) or unit.strip() not in units:
         raise BadSetting(f"{source}: {value!r} is not a size. Sizes are written 512, 64 KiB, 1 MiB")
     return int(number) * units[unit.strip()]
+
+
+def seconds(value: str, source: str) -> float:
+    """``90`` -> seconds.
+
+    Raises:
+      BadSetting: for anything but a finite number above 0.
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise BadSetting(f"{source}: {value!r} is not a time. A time is in seconds: 300")
+    return number
 
 
 def folder_name(value: str, source: str) -> str:

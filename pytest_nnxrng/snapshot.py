@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pytest_nnxrng import arguments, derivation, environment, equivalence, judging, naming, settings
+from pytest_nnxrng import (
+    agreement,
+    arguments,
+    derivation,
+    environment,
+    equivalence,
+    judging,
+    naming,
+    settings,
+)
 from pytest_nnxrng.allowance import tolerance
 from pytest_nnxrng.capture import PACKAGE, capture, holds_nnx, repeats, warn
 from pytest_nnxrng.checks import Options, SnapshotError, TestChecks
@@ -149,6 +159,7 @@ def _run_init(
             same = before is None or before.traces_alike()
     else:
         model = build(*args, **kwargs)
+        agreement.at(checks, "the build of a model")  # before others' elements are read
         if before is not None and checks.settings.mode.update:
             with checks.progress.step(f"building {_callable_name(build)} again"):
                 _ = before.trace  # to be recorded, and looked at for warnings
@@ -199,11 +210,14 @@ def _run_check(
         repeats=repeats,
         also=forms.differing(others),
     )
-    obtained = capture(value, options, checks.progress)
+    device = checks.platform_device()
+    found = load(checks, options, subject.name, device.platform)
+    agree = functools.partial(agreement.before, checks, subject.name, found)
+    obtained = capture(value, options, checks.progress, agree)
+    agreement.after(checks, subject.name, obtained.leaves)
     if build is not None and options.abstract:
         obtained = derived(obtained, cast(derivation.Trace, build.trace))
-    device = checks.platform_device()
-    found = load(checks, options, subject.name, device.platform).named_as(obtained)
+    found = found.named_as(obtained)
     now = environment.read(device)
     changes = judging.changes(found.golden, now)
     sample = beside(checks, options, obtained, found.golden, build, changes)

@@ -93,6 +93,7 @@ JAX = {
     ),
     "checks": "causes compare inventory naming policy progress settings store",
     "lookup": "checks golden leaves naming places ties",
+    "agreement": "checks leaf leaves lookup policy processes",
     "allowance": "checks numbers settings",
     "capture": "cautions checks compare derivation explain golden leaves numbers passes progress",
     "equivalence": "checks compare derivation explain leaves numbers passes placement",
@@ -102,11 +103,11 @@ JAX = {
     ),
     "recording": (
         "checks compare derivation environment explain golden inventory leaf leaves passes policy "
-        "report.machine sampling store"
+        "processes report.machine sampling store"
     ),
     "snapshot": (
-        "allowance arguments capture checks derivation environment equivalence explain judging "
-        "leaves lookup naming recording report.forms settings"
+        "agreement allowance arguments capture checks derivation environment equivalence explain "
+        "judging leaves lookup naming recording report.forms settings"
     ),
 }
 # the only modules that import pytest; pytest itself loads `plugin` alone
@@ -118,8 +119,8 @@ PYTEST = {
     "running": "items outcomes placing policy report.machine",
     "recorder": "inventory items options outcomes places policy report.machine",
     "plugin": (
-        "fixtures inventory items options placing policy progress recorder report.machine "
-        "running settings"
+        "fixtures inventory items options placing policy progress recorder report.machine running "
+        "settings"
     ),
 }
 TOP = {"": "", "report": ""}
@@ -129,8 +130,8 @@ NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 LATER = {
     "items": "checks inventory progress",
     "options": "devices",
-    "fixtures": "checks devices rngs snapshot",
-    "running": "checks report.text",
+    "fixtures": "checks devices processes rngs snapshot",
+    "running": "agreement checks report.text",
     "recorder": "report.summary",
     "placing": "devices",
     "": "cautions checks snapshot",

@@ -60,6 +60,7 @@ def _check(shown: Shown, golden: str) -> str:
         head = f"golden {name} cannot be compared"
     elif shown.comparison is None:
         head = f"golden {name} is missing"
+        head += ", and the model depends on how it is built" if shown.also else ""
     elif shown.comparison.matches and shown.also:
         head = f"golden {name} matches, but the model depends on how it is built"
     else:

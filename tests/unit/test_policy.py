@@ -55,6 +55,8 @@ def expected(status, mode, outcome, same_environment, repeats):
 def test_decide(status, mode, outcome, same_environment, repeats):
     made = decide(status, MODES[mode], outcome, same_environment=same_environment, repeats=repeats)
     assert made == expected(status, mode, outcome, same_environment, repeats)
+    otherwise = decide(status, MODES[mode], outcome, repeats=repeats, agrees=False)
+    assert (otherwise.fails, otherwise.writes) == (True, False)
 
 
 def test_the_table_is_the_whole_space():

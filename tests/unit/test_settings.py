@@ -14,6 +14,7 @@ from pytest_nnxrng.settings import (
     causes,
     first,
     folder_name,
+    seconds,
     seed,
     size,
     tolerance,
@@ -153,6 +154,17 @@ def test_a_line_s_number_is_named_with_its_dtype():
 )
 def test_sizes(value, number):
     assert size(value, "x") == number
+
+
+@pytest.mark.parametrize(("value", "number"), [("300", 300), ("0.5", 0.5), ("1e3", 1000)])
+def test_seconds(value, number):
+    assert seconds(value, "x") == number
+
+
+@pytest.mark.parametrize("value", ["", "x", "0", "-1", "inf", "nan", "5 min"])
+def test_what_is_no_time(value):
+    with pytest.raises(BadSetting, match=r"^nnx_process_timeout: .* A time is in seconds: 300$"):
+        seconds(value, "nnx_process_timeout")
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ GOLDEN = "tests/__nnx_snapshots__/test_a/test_mlp.output.json"
 class Shown:
     comparison: Comparison | None = None
     problem: str = ""
+    also: str = ""
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
-    also: str = ""
     changes: tuple = ()
     causes: tuple = field(default_factory=tuple)
 
