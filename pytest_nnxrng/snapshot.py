@@ -199,9 +199,22 @@ def _run_check(
     """The pipeline of a check."""
     __tracebackhide__ = True
     _guard(checks)
+    name = _name(checks, options)
+    device = checks.platform_device()
+    found = load(checks, options, name, device.platform)
+    agree = functools.partial(agreement.before, checks, name, found)
+    obtained = capture(value, options, checks.progress, agree)
+    agreement.after(checks, name, obtained.leaves)
+    if build is not None and options.abstract:
+        obtained = derived(obtained, cast(derivation.Trace, build.trace))
+    found = found.named_as(obtained)
+    now = environment.read(device)
+    changes = judging.changes(found.golden, now)
+    sample = beside(checks, options, obtained, found.golden, build, changes)
+    warn(checks, obtained, value, build, found.golden)
     nnx_value = holds_nnx(value)
     subject = Subject(
-        name=_name(checks, options),
+        name=name,
         kind=kind,
         where=_where(),
         is_nnx=nnx_value,
@@ -210,18 +223,6 @@ def _run_check(
         repeats=repeats,
         also=forms.differing(others),
     )
-    device = checks.platform_device()
-    found = load(checks, options, subject.name, device.platform)
-    agree = functools.partial(agreement.before, checks, subject.name, found)
-    obtained = capture(value, options, checks.progress, agree)
-    agreement.after(checks, subject.name, obtained.leaves)
-    if build is not None and options.abstract:
-        obtained = derived(obtained, cast(derivation.Trace, build.trace))
-    found = found.named_as(obtained)
-    now = environment.read(device)
-    changes = judging.changes(found.golden, now)
-    sample = beside(checks, options, obtained, found.golden, build, changes)
-    warn(checks, obtained, value, build, found.golden)
     result = judge(checks, options, subject, sample, found, changes, now)
     result.notes = forms.rounding(others, found.path.name.removesuffix(".json"))
     if result.decision.writes or (checks.settings.report and result.decision.fails):
