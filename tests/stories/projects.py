@@ -211,6 +211,9 @@ class Project:
 
     def run(self, *args: str | Path) -> Run:
         """Run pytest in this process, where JAX is imported already."""
+        if not any(str(arg).startswith("--reruns") for arg in args):
+            # Under workers it leaves a thread behind, which in its older versions never rests.
+            args = ("-p", "no:rerunfailures", *args)
         with _as_it_was(self.path):
             return Run(self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports]))
 
