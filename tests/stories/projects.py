@@ -58,7 +58,13 @@ testpaths = tests
 """
 
 # What a run may leave in os.environ for xdist's workers is not for the inner runs to see.
-_OUTER = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID", "CI")
+_OUTER = (
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+    "PYTEST_XDIST_TESTRUNUID",
+    "CI",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+)
 
 
 class Run:
