@@ -60,8 +60,9 @@ def _cell(row: dict[str, Any] | None, ours: dict[str, Any]) -> str:
         return ""
     if row["outcome"] != ("failed" if row["mode"] == "fail" else "passed"):
         return "cannot"
-    times = "" if row is ours else f" ({row['wall'] / ours['wall']:.2g}x)"
-    return f"{row['wall']:.2g}{times}"
+    ratio = row["wall"] / ours["wall"]
+    times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+    return f"{row['wall']:.2g}" + ("" if row is ours else f" ({times}x)")
 
 
 def _size(number: int) -> str:
