@@ -138,10 +138,17 @@ def _difference(difference: Difference, *, detailed: bool) -> list[str]:
     if "sharding" in difference.kinds:
         lines += _wrap(f"sharding: {sharding(difference)}", "      ")
     if "derivation" in difference.kinds:
-        lines += _wrap(f"golden: {_derivation(old)}; now: {_derivation(new)}", "      ")
+        lines += _wrap(_derivations(old, new), "      ")
     if "values" in difference.kinds:
         lines += _numbers(difference.numbers, old) if detailed else _brief(difference.numbers)
     return lines
+
+
+def _derivations(old: Leaf, new: Leaf) -> str:
+    if (old.draws, old.initializer) == (new.draws, new.initializer):
+        drawn = ", ".join(new.draws or ())
+        return f"from {drawn} by the same initializer; the base key of its stream is another"
+    return f"golden: {_derivation(old)}; now: {_derivation(new)}"
 
 
 def _derivation(leaf: Leaf) -> str:

@@ -123,24 +123,6 @@ def test_rounding_by_another_computation_is_told_as_such(bench: Bench) -> None:
     )
 
 
-def test_a_build_that_does_not_repeat_itself(bench: Bench) -> None:
-    import itertools
-
-    counter = itertools.count(1)
-
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        model = nnx.Linear(4, 4, rngs=rngs)
-        model.kernel[...] = model.kernel[...] + next(counter)
-        return model
-
-    def good(rngs: nnx.Rngs) -> nnx.Module:
-        return nnx.Linear(4, 4, rngs=rngs)
-
-    bench.write(lambda snapshot: snapshot(abstract=True).check_init(good, seeded()))
-    found = bench.causes(lambda snapshot: snapshot(abstract=True).check_init(build, seeded()))[0]
-    assert words(found) == {"nondeterministic"}, found
-
-
 def test_two_layers_of_one_key_are_warned_of(bench: Bench) -> None:
     def build(rngs: nnx.Rngs, one: bool) -> nnx.Module:
         key = rngs.params()

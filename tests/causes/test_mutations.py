@@ -156,7 +156,8 @@ def test_x64_moves_the_cell_of_an_lstm(bench: Bench) -> None:
     assert words(found) == {"environment"}, found
 
 
-def test_a_build_that_does_not_repeat_itself(bench: Bench) -> None:
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_build_that_does_not_repeat_itself(bench: Bench, abstract: bool) -> None:
     import itertools
 
     counter = itertools.count(1)
@@ -169,8 +170,8 @@ def test_a_build_that_does_not_repeat_itself(bench: Bench) -> None:
     def good(rngs: nnx.Rngs) -> nnx.Module:
         return nnx.Linear(4, 4, rngs=rngs)
 
-    bench.write(lambda snapshot: snapshot.check_init(good, seeded()))
-    found = bench.causes(lambda snapshot: snapshot.check_init(build, seeded()))[0]
+    bench.write(lambda snapshot: snapshot(abstract=abstract).check_init(good, seeded()))
+    found = bench.causes(lambda s: s(abstract=abstract).check_init(build, seeded()))[0]
     assert words(found) == {"nondeterministic"}, found
 
 

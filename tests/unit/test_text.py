@@ -212,6 +212,13 @@ def test_words_for_another_derivation():
     )
 
 
+def test_words_for_the_same_derivation_from_another_base_key():
+    leaf = Leaf("w", "Param", (1,), "float32", draws=("params#2",), initializer="ab")
+    shown = of(leaf, leaf, rekeyed=("params",))
+    assert "from params#2 by the same initializer; the base key of its stream is another" in shown
+    assert "now: from" not in shown
+
+
 def test_words_for_a_sketch():
     numbers = Numbers(0, 4, scale=2, allowed=1e-5, worst=0.5, sketched="it moved", changed=True)
     difference = Difference("w", ("values",), BIG, leaf([1, 2, 3, 4], "w"), numbers)
