@@ -32,6 +32,7 @@ def write(folder: Path, text: str, name: str = "test_it.py") -> Path:
 def run(folder: Path, arguments: Sequence[str] = PLUGIN, expect: int = 0) -> Session:
     """Run pytest in ``folder``, with the plugins that ``arguments`` name alone."""
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as file:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_nnxrng.errors import BadSetting, MissingDevice
-from pytest_nnxrng.items import CHECKS, FOLDERS, GIVEN, PROGRESS, identity, our_place
+from pytest_nnxrng.items import CHECKS, FOLDERS, GIVEN, PROGRESS, identity, is_place, our_place
 from pytest_nnxrng.options import SETTINGS
-from pytest_nnxrng.places import Place
 from pytest_nnxrng.placing import PLACES, first_of, places_of
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def nnx_device(request: pytest.FixtureRequest) -> jax.Device:
     try:
         if own is None:
             return devices.default()
-        if not isinstance(own, Place):
+        if not is_place(own):
             return devices.of(own, "the parameter of nnx_device")
     except MissingDevice as error:
         pytest.skip(str(error))
@@ -122,6 +121,8 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     """
     from pytest_nnxrng import devices, processes
     from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.inventory import Folders
+    from pytest_nnxrng.progress import Progress
     from pytest_nnxrng.snapshot import Snapshot
 
     processes.LIMIT.set(request.config.stash[SETTINGS].process_timeout)
@@ -139,8 +140,8 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         lambda: device,
         request.config.rootpath,
         lambda: _given(request.node),
-        request.config.stash[PROGRESS],
-        request.config.stash[FOLDERS],
+        request.config.stash.get(PROGRESS, None) or Progress(),
+        request.config.stash.setdefault(FOLDERS, Folders()),
     )
     if place := our_place(request.node):
         present = places_of(request.node)

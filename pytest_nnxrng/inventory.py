@@ -88,14 +88,6 @@ def manifests(folder: Path) -> list[Path]:
     return [Path(path) for path in found]
 
 
-def holds_goldens(directory: Path) -> bool:
-    """Whether a directory that is called as folders of goldens are holds no code."""
-    try:
-        return not any(name.endswith(".py") for name in os.listdir(directory))
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True)
 class Survey:
     """The goldens that no check asked for, and the existing files that collected nothing."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import pytest
-
-from pytest_nnxrng.naming import Identity
-from pytest_nnxrng.places import Place
 
 if TYPE_CHECKING:
     from flax import nnx
 
     from pytest_nnxrng.checks import TestChecks
     from pytest_nnxrng.inventory import Folders
+    from pytest_nnxrng.naming import Identity
+    from pytest_nnxrng.places import Place
     from pytest_nnxrng.progress import Progress
 
 PARAMETER = "nnx_device"
@@ -26,10 +25,19 @@ PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
 FOLDERS: pytest.StashKey[Folders] = pytest.StashKey()
 
 
+def is_place(value: object) -> TypeGuard[Place]:
+    """Whether a parameter is a device that this plugin chose."""
+    if value is None:
+        return False
+    from pytest_nnxrng.places import Place
+
+    return isinstance(value, Place)
+
+
 def our_place(item: pytest.Item) -> Place | None:
     """The device that this plugin made a parameter of the test."""
     value = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
-    return value if isinstance(value, Place) else None
+    return value if is_place(value) else None
 
 
 def identity(item: pytest.Item) -> Identity:
@@ -37,6 +45,8 @@ def identity(item: pytest.Item) -> Identity:
 
     The device under test is no part of it: one golden serves all.
     """
+    from pytest_nnxrng.naming import Identity
+
     classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     function = getattr(item, "originalname", None) or item.name
     rest = item.name.removeprefix(function)
@@ -59,3 +69,11 @@ def writes() -> bool:
 
 def relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def holds_goldens(directory: Path) -> bool:
+    """Whether a directory that is called as folders of goldens are holds no code."""
+    try:
+        return not any(name.endswith(".py") for name in os.listdir(directory))
+    except OSError:
+        return False

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = "__nnx_snapshots__"
+from pytest_nnxrng.settings import FOLDER
+
 MAX_CHECK_NAME = 80
 _MAX_STEM = 120
 _PLAIN = re.compile(r"[a-z0-9_.,=+-]*\Z")

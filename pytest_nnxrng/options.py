@@ -6,14 +6,15 @@ import argparse
 import contextlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_nnxrng import hardware, places, settings, startup
-from pytest_nnxrng.naming import FOLDER
-from pytest_nnxrng.places import Name
-from pytest_nnxrng.policy import Mode
-from pytest_nnxrng.settings import BadSetting, Settings, first
+from pytest_nnxrng import settings
+from pytest_nnxrng.settings import FOLDER, BadSetting, Mode, Settings, first
+
+if TYPE_CHECKING:
+    from pytest_nnxrng.places import Name
 
 SETTINGS = pytest.StashKey[Settings]()
 # Variables that were set after JAX's backend had read them.
@@ -155,7 +156,11 @@ def read(config: pytest.Config) -> Settings:
 def _devices(option: str | None, ini: str) -> tuple[Name, ...]:
     value = option if option is not None else ini or None
     source = "--nnx-device" if option is not None else "nnx_device"
-    return () if value is None else places.parse(value, source)
+    if value is None:
+        return ()
+    from pytest_nnxrng import places
+
+    return places.parse(value, source)
 
 
 def _missing_skips(option: str | None, ini: str) -> bool:
@@ -187,13 +192,18 @@ def set_environment(early: pytest.Config, given: argparse.Namespace) -> None:
     early.stash[LATE] = ()
     ini = early.getini
     with contextlib.suppress(BadSetting):
-        wish = startup.Wish(
+        wishes = (
             _devices(given.nnx_device, ini("nnx_device")),
             _cpu_devices(given.nnx_cpu_devices, ini("nnx_cpu_devices")),
             _precision(ini("nnx_matmul_precision")),
             ini("nnx_gpu_deterministic"),
         )
-        changes = startup.plan(wish, os.environ, startup.worker(os.environ), hardware.found)
+        if not any(wishes) and "PYTEST_XDIST_WORKER" not in os.environ:
+            return
+        from pytest_nnxrng import hardware, startup
+
+        as_worker = startup.worker(os.environ)
+        changes = startup.plan(startup.Wish(*wishes), os.environ, as_worker, hardware.found)
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
         if "jax" in sys.modules:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# A collected test: its file, whether that was asked for as a whole, class, function, parameters.
+Row = tuple[str, bool, str, str, str | None]
+
 
 @dataclass(frozen=True)
 class Check:
@@ -64,7 +67,6 @@ class Outcomes:
     checks: dict[str, list[Check]] = field(default_factory=dict)
     tests: dict[str, tuple[tuple[str, str, str, str | None], bool]] = field(default_factory=dict)
     unplaced: set[str] = field(default_factory=set)
-    troubles: list[str] = field(default_factory=list)
     collected: dict[str, tuple[bool, dict[tuple[str, str], set[str | None]]]] = field(
         default_factory=dict
     )
@@ -87,21 +89,12 @@ class Outcomes:
         """Every check, in the order of the tests' reports."""
         return [check for checks in self.checks.values() for check in checks]
 
-    def collect(self, rows: Iterable[tuple[str, bool, str, str, str | None]]) -> None:
+    def collect(self, rows: Iterable[Row]) -> None:
         """Add collected items: (file, whole, class, function, parameters)."""
         for file, whole, cls, function, parameters in rows:
             known, functions = self.collected.setdefault(file, (whole, {}))
             self.collected[file] = (known or whole, functions)
             functions.setdefault((cls, function), set()).add(parameters)
-
-    def collected_rows(self) -> list[tuple[str, bool, str, str, str | None]]:
-        """What was collected, as ``collect`` takes it: tuples that execnet can send."""
-        return [
-            (file, whole, cls, function, parameters)
-            for file, (whole, functions) in self.collected.items()
-            for (cls, function), every in functions.items()
-            for parameters in sorted(every, key=str)
-        ]
 
 
 @dataclass(frozen=True)

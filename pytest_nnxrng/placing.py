@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng import places
 from pytest_nnxrng.errors import BadSetting
-from pytest_nnxrng.items import CHECKS, GIVEN, PARAMETER, our_place
+from pytest_nnxrng.items import CHECKS, GIVEN, PARAMETER, is_place, our_place
 from pytest_nnxrng.options import LATE, SETTINGS
-from pytest_nnxrng.places import Place
 from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.startup import CPU_DEVICES, PLATFORMS
 
 if TYPE_CHECKING:
     import jax
 
+    from pytest_nnxrng.places import Name, Place
+
 # The devices named for this run; none: JAX's own default.
-PLACES = pytest.StashKey[tuple[Place, ...]]()
+PLACES: pytest.StashKey[tuple[Place, ...]] = pytest.StashKey()
 # Why no test of this worker can run.
 TROUBLE = pytest.StashKey[str]()
 
@@ -51,7 +50,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _probe(made: Settings) -> None:
-    here = os.environ.get(PLATFORMS, "")
+    from pytest_nnxrng import places, startup
+
+    here = os.environ.get(startup.PLATFORMS, "")
     if not made.devices or made.missing_skips or made.devices == (places.Name(places.ALL),):
         return
     if places.surely_here(made.devices, made.cpu_devices or 1, here):
@@ -67,6 +68,10 @@ def _probe(made: Settings) -> None:
 
 
 def _refuse(late: tuple[str, ...]) -> None:
+    if not late:
+        return
+    from pytest_nnxrng.startup import CPU_DEVICES
+
     names = [name for name in late if name != CPU_DEVICES]  # of which the number is looked at
     if names:
         raise BadSetting(
@@ -124,11 +129,16 @@ def _used(device: jax.Device) -> Iterator[None]:
 
 def shown(config: pytest.Config) -> list[str]:
     """The named devices, for the header."""
-    names = places.ids(config.stash[SETTINGS].devices)
+    devices = config.stash[SETTINGS].devices
+    if not devices:
+        return []
+    from pytest_nnxrng import places
+
+    names = places.ids(devices)
     found = config.stash.get(PLACES, None)
     if found is not None:
         names = tuple(f"{place.name} (missing)" if place.missing else place.name for place in found)
-    return [f"device{'s' if len(names) > 1 else ''} {', '.join(names)}"] if names else []
+    return [f"device{'s' if len(names) > 1 else ''} {', '.join(names)}"]
 
 
 # -- tests -----------------------------------------------------------------------------
@@ -173,7 +183,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 def _own_device(item: pytest.Item) -> Any:
     """The device that is a parameter of the test, ours or its own; None for the run's."""
     value = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
-    if isinstance(value, Place):
+    if is_place(value):
         return value.device
     if value is None:
         return None
@@ -197,6 +207,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             item.add_marker(pytest.mark.skip(reason=first.missing))
     marker = item.get_closest_marker("nnx_device")
     if marker is not None:
+        from pytest_nnxrng import places
+
         try:
             _restrict(item, places.marked(marker.args, marker.kwargs.keys()), selected)
         except BadSetting as error:
@@ -213,7 +225,7 @@ def unplaced(item: pytest.Item) -> bool:
 
 def places_of(item: pytest.Item) -> list[Place]:
     """The devices on which a parametrised test runs: those here that its marker lets through."""
-    from pytest_nnxrng import devices
+    from pytest_nnxrng import devices, places
 
     marker = item.get_closest_marker("nnx_device")
     names = places.marked(marker.args, marker.kwargs.keys()) if marker else None
@@ -230,9 +242,7 @@ def first_of(selected: tuple[Place, ...]) -> Place:
     return next((place for place in selected if place.device is not None), selected[0])
 
 
-def _restrict(
-    item: pytest.Item, names: tuple[places.Name, ...], selected: tuple[Place, ...]
-) -> None:
+def _restrict(item: pytest.Item, names: tuple[Name, ...], selected: tuple[Place, ...]) -> None:
     from pytest_nnxrng import devices
 
     place = our_place(item) or (first_of(selected) if selected else None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng import inventory, options, placing, policy, progress
+from pytest_nnxrng import options, placing
 from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
-from pytest_nnxrng.items import FOLDERS, PROGRESS, writes
+from pytest_nnxrng.items import PROGRESS, writes
 from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.placing import (
     pytest_generate_tests,
@@ -18,7 +19,6 @@ from pytest_nnxrng.placing import (
     pytest_sessionstart,
 )
 from pytest_nnxrng.recorder import Recorder
-from pytest_nnxrng.report import machine
 from pytest_nnxrng.running import pytest_runtest_call, pytest_runtest_makereport
 from pytest_nnxrng.settings import BadSetting
 
@@ -63,18 +63,36 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[SETTINGS] = made = options.read(config)
         options.set_environment(config, config.option)
-        if made.prune and (refusal := policy.prune_refusal(policy.Run(options.narrowed(config)))):
-            raise BadSetting(refusal)
+        if made.prune:
+            _refuse_pruning(options.narrowed(config))
         if made.report is not None and not hasattr(config, "workerinput") and writes():
-            machine.prepare(made.report)
+            _prepare(made.report)
         config.pluginmanager.register(Recorder(config), "nnxrng-recorder")
-        config.stash[FOLDERS] = inventory.Folders()
-        config.stash[PROGRESS] = progress.on(
-            sys.stdout, worker=hasattr(config, "workerinput"), environ=os.environ
-        )
-        config.add_cleanup(config.stash[PROGRESS].close)
+        _tell_progress(config)
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _refuse_pruning(narrowed: tuple[str, ...]) -> None:
+    from pytest_nnxrng import policy
+
+    if refusal := policy.prune_refusal(policy.Run(narrowed)):
+        raise BadSetting(refusal)
+
+
+def _tell_progress(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or not os.isatty(1):
+        return
+    from pytest_nnxrng import progress
+
+    config.stash[PROGRESS] = progress.on(sys.stdout, os.environ)
+    config.add_cleanup(config.stash[PROGRESS].close)
+
+
+def _prepare(report: Path) -> None:
+    from pytest_nnxrng.report import machine
+
+    machine.prepare(report)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -8,28 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-# The words for why a leaf no longer matches, in text, in report.json and on the command line.
-CAUSES = (
-    "seed",
-    "stream",
-    "draws",
-    "initializer",
-    "shape",
-    "dtype",
-    "variable_type",
-    "added",
-    "removed",
-    "renamed",
-    "aliasing",
-    "sharding",
-    "environment",
-    "rounding",
-    "values",
-    "forward",
-    "rng_state",
-    "nondeterministic",
-    "unknown",
-)
+from pytest_nnxrng.settings import Mode
 
 
 class Status(Enum):
@@ -54,18 +33,6 @@ class Outcome(Enum):
     PENDING = "pending"
     PASSED = "passed"
     OTHER = "other"  # failed, skipped, xfailed, xpassed, a failed subtest, crashed
-
-
-@dataclass(frozen=True)
-class Mode:
-    """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
-
-    ``only`` (``--nnx-update-only``) narrows an update to goldens all of whose causes are in it.
-    """
-
-    update: bool = False
-    refresh: bool = False
-    only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

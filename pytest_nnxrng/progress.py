@@ -86,12 +86,12 @@ def line(what: str, done: int, total: int, seconds: float, width: int) -> str:
     return shown[: max(width - 1, 0)]
 
 
-def on(stream: TextIO, *, worker: bool, environ: Mapping[str, str]) -> Progress:
-    """Progress on the terminal that ``stream`` is; none for a worker, in CI, on no terminal.
+def on(stream: TextIO, environ: Mapping[str, str]) -> Progress:
+    """Progress on the terminal that ``stream`` is; none in CI, or on no terminal.
 
     To be called while pytest captures nothing: a captured stream is no terminal.
     """
-    if worker or "CI" in environ or environ.get("TERM", "dumb") == "dumb":
+    if "CI" in environ or environ.get("TERM", "dumb") == "dumb":
         return Progress()
     try:
         return Progress(os.dup(stream.fileno()) if stream.isatty() else None)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Generator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_nnxrng.items import CHECKS, identity, our_place, relative
-from pytest_nnxrng.outcomes import Check
+from pytest_nnxrng.options import SETTINGS
 from pytest_nnxrng.placing import unplaced
-from pytest_nnxrng.policy import Outcome
-from pytest_nnxrng.report import machine
 
 if TYPE_CHECKING:
     from pytest_nnxrng.checks import TestChecks
+    from pytest_nnxrng.outcomes import Check
+
+
+_BESIDE: pytest.StashKey[dict[Path, bool]] = pytest.StashKey()
 
 
 class SnapshotMismatch(AssertionError):
@@ -87,6 +88,7 @@ def _settle(
     item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, checks: TestChecks
 ) -> None:
     from pytest_nnxrng import agreement
+    from pytest_nnxrng.policy import Outcome
     from pytest_nnxrng.report.text import Failure
 
     if call.when == "setup" and report.passed:
@@ -134,18 +136,35 @@ def _command(item: pytest.Item) -> str:
 
 def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | None) -> None:
     """Put on the report what the summary needs: reports are what xdist's workers send."""
+    alone = unplaced(item)
+    if checks is None and not alone and not _beside_goldens(item):
+        return  # nothing will be asked of it
     who, root = identity(item), item.config.rootpath
     found = [_row(item.nodeid, result, root) for result in checks.results] if checks else []
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
-        "unplaced": unplaced(item),
+        "unplaced": alone,
         "passed": passed and not (checks and checks.subtest_failed),
         "checks": [row.to_json() for row in found],
     }
 
 
+def _beside_goldens(item: pytest.Item) -> bool:
+    """Whether there were goldens of tests in the item's directory when the first of them ran."""
+    known = item.config.stash.setdefault(_BESIDE, {})
+    directory = item.path.parent
+    if directory not in known:
+        known[directory] = (directory / item.config.stash[SETTINGS].folder).is_dir()
+    return known[directory]
+
+
 def _row(nodeid: str, result: Any, root: Path) -> Check:
+    from dataclasses import asdict
+
+    from pytest_nnxrng.outcomes import Check
+    from pytest_nnxrng.report import machine
+
     golden = relative(result.path, root)
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}

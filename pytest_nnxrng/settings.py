@@ -1,19 +1,24 @@
-"""The settings of a run, and the one rule of precedence: marker, option, ini, default."""
+"""The settings of a run, and the one rule of precedence: marker, option, ini, default.
+
+Read at every start of pytest, whoever uses them: the classes are NamedTuples, of which ten are
+made in the time of one frozen dataclass.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_nnxrng.errors import BadSetting
-from pytest_nnxrng.naming import FOLDER
-from pytest_nnxrng.places import Name
-from pytest_nnxrng.policy import CAUSES, Mode
 
+if TYPE_CHECKING:
+    from pytest_nnxrng.places import Name
+
+FOLDER = "__nnx_snapshots__"
 STORE_LIMIT = 256 << 10
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 MAX_SEED = 2**63 - 1 - 20_000
@@ -28,12 +33,47 @@ PRECISIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
+# The words for why a leaf no longer matches, in text, in report.json and on the command line.
+CAUSES = (
+    "seed",
+    "stream",
+    "draws",
+    "initializer",
+    "shape",
+    "dtype",
+    "variable_type",
+    "added",
+    "removed",
+    "renamed",
+    "aliasing",
+    "sharding",
+    "environment",
+    "rounding",
+    "values",
+    "forward",
+    "rng_state",
+    "nondeterministic",
+    "unknown",
+)
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Mode(NamedTuple):
+    """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
+
+    ``only`` (``--nnx-update-only``) narrows an update to goldens all of whose causes are in it.
+    """
+
+    update: bool = False
+    refresh: bool = False
+    only: frozenset[str] = frozenset()
+
+
+class Settings(NamedTuple):
     """What the user set, once, for the whole run."""
 
     seed: int = 0
-    mode: Mode = field(default_factory=Mode)
+    mode: Mode = Mode()
     prune: bool = False
     devices: tuple[Name, ...] = ()
     devices_from: str = "--nnx-device"
@@ -43,9 +83,9 @@ class Settings:
     deterministic: bool = False
     folder: str = FOLDER
     store_limit: int = STORE_LIMIT
-    weights_tol: Mapping[str, float] = field(default_factory=dict)
-    outputs_tol: Mapping[str, float] = field(default_factory=dict)
-    across_tol: Mapping[str, float] = field(default_factory=dict)
+    weights_tol: Mapping[str, float] = _NOTHING
+    outputs_tol: Mapping[str, float] = _NOTHING
+    across_tol: Mapping[str, float] = _NOTHING
     strict: bool = False
     report: Path | None = None
     process_timeout: float = 300.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ class Bench:
         checks = TestChecks(
             Identity("", "test_it"),
             self.folder / "test_it.py",
-            replace(self.settings, mode=mode),
+            self.settings._replace(mode=mode),
             lambda: jax.devices()[0],
             self.folder,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -408,7 +407,7 @@ class TestLargeLeaves:
     def test_what_the_spots_tell(
         self, bench: Bench, change: Change, seed: int, expected: set[str]
     ) -> None:
-        bench.settings = replace(bench.settings, store_limit=0)
+        bench.settings = bench.settings._replace(store_limit=0)
         bench.write(self.check(BASE))
         found = bench.causes(self.check(change, seed))[0]
         assert words(found) == expected, found

@@ -14,7 +14,6 @@ from pytest_nnxrng.inventory import (
     delete,
     directories_below,
     folders,
-    holds_goldens,
     manifests,
     parse_owner,
     read_owner,
@@ -368,13 +367,3 @@ def test_folders_are_listed_once_and_told_of_what_is_written(tmp_path, monkeypat
         tmp_path / "f.1.4567abcd.safetensors",
     ]
     assert asked == [tmp_path]
-
-
-@pytest.mark.parametrize(
-    ("names", "holds"), [([], True), (["test_a.json"], True), (["test_a", "conftest.py"], False)]
-)
-def test_a_folder_with_code_in_it_is_none_of_goldens(tmp_path, names, holds):
-    for name in names:
-        (tmp_path / name).touch()
-    assert holds_goldens(tmp_path) == holds
-    assert not holds_goldens(tmp_path / "none")

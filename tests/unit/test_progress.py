@@ -37,17 +37,16 @@ def test_a_line(arguments, text):
 
 
 @pytest.mark.parametrize(
-    ("worker", "environ", "tells"),
+    ("environ", "tells"),
     [
-        (False, {"TERM": "xterm"}, True),
-        (True, {"TERM": "xterm"}, False),
-        (False, {"TERM": "xterm", "CI": "true"}, False),
-        (False, {"TERM": "dumb"}, False),
-        (False, {}, False),
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "CI": "true"}, False),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
     ],
 )
-def test_where_a_terminal_is_told(terminal, worker, environ, tells):
-    made = on(terminal[0], worker=worker, environ=environ)
+def test_where_a_terminal_is_told(terminal, environ, tells):
+    made = on(terminal[0], environ=environ)
     with made.step("x") as advance:
         assert (advance is not silent) == tells
     made.close()
@@ -59,7 +58,7 @@ def test_what_is_no_terminal_is_told_nothing(tmp_path, kind):
         stream = {"file": file, "text": io.StringIO(), "closed": io.StringIO(), "none": None}[kind]
         if kind == "closed":
             stream.close()
-        made = on(stream, worker=False, environ={"TERM": "xterm"})
+        made = on(stream, environ={"TERM": "xterm"})
         with made.step("x") as advance:
             assert advance is silent
         made.close()
@@ -69,7 +68,7 @@ def test_a_long_step_is_told_below_the_cursor_and_erased(terminal, monkeypatch):
     told = threading.Event()
     monkeypatch.setattr(progress, "AFTER", 0.0)
     monkeypatch.setattr(progress, "line", lambda *args: told.set() or line(*args[:3], 7, 80))
-    made = on(terminal[0], worker=False, environ={"TERM": "xterm"})
+    made = on(terminal[0], environ={"TERM": "xterm"})
     with made.step("hashing LM") as advance:
         advance(1)
         assert told.wait(60)
@@ -81,7 +80,7 @@ def test_a_long_step_is_told_below_the_cursor_and_erased(terminal, monkeypatch):
 
 
 def test_a_short_step_is_not_told(terminal):
-    made = on(terminal[0], worker=False, environ={"TERM": "xterm"})
+    made = on(terminal[0], environ={"TERM": "xterm"})
     with made.step("a few", 1000) as advance:
         assert advance is silent
     with made.step("many", 1 << 30):
@@ -93,7 +92,7 @@ def test_a_short_step_is_not_told(terminal):
 
 
 def test_an_error_passes_through_and_ends_the_step(terminal):
-    made = on(terminal[0], worker=False, environ={"TERM": "xterm"})
+    made = on(terminal[0], environ={"TERM": "xterm"})
     before = threading.active_count()
     with pytest.raises(ValueError, match="inside"), made.step("x"):
         raise ValueError("inside")
