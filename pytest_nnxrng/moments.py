@@ -18,7 +18,11 @@ Floats: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = dict[str, float | int | str]
 
 _BLOCK = 1 << 16  # elements; a float64 copy of them stays in the cache
-_NARROW = 1e-6  # below this share of the mean square, a variance is not told by sums of squares
+_SMALL, _LARGE = 2.0**-40, 2.0**50  # between them, float32 holds the squares that count
+_ROUGH, _NARROW = (
+    0.1,
+    1e-6,
+)  # below this share of the mean square, a variance is not told by sums of squares
 
 
 # Signalling NaNs and float64 near its end: neither is worth a warning.
@@ -72,43 +76,57 @@ def plainly(array: Array | Slabs) -> Row | None:
     return None
 
 
-def extremes(floats: Array) -> tuple[float, float]:
-    """The least and the greatest of some floats; not finite if any of them is not."""
+def extremes(floats: Array) -> tuple[Floats, Floats]:
+    """The least and the greatest of each row of (rows, floats); not finite if any of it is not."""
     if floats.dtype.itemsize != 2:
-        return float(floats.min()), float(floats.max())
+        return floats.min(axis=1).astype(np.float64), floats.max(axis=1).astype(np.float64)
     # Numpy has no fast minimum of these; bits of one sign are ordered by magnitude.
     signed, unsigned = floats.view(np.int16), floats.view(np.uint16)
-    greatest, least = signed.max(keepdims=True), unsigned.max(keepdims=True)
-    if greatest[0] < 0:  # all are negative: the greatest has the least magnitude
-        greatest = signed.min(keepdims=True)
-    if least[0] < 1 << 15:  # none is
-        least = unsigned.min(keepdims=True)
-    return float(least.view(floats.dtype)[0]), float(greatest.view(floats.dtype)[0])
+    greatest, least = signed.max(axis=1), unsigned.max(axis=1)
+    if (greatest < 0).any():  # all are negative: the greatest has the least magnitude
+        greatest = np.where(greatest < 0, signed.min(axis=1), greatest)
+    if (least < 1 << 15).any():  # none is
+        least = np.where(least < 1 << 15, unsigned.min(axis=1), least)
+    low, high = least.view(floats.dtype), greatest.view(floats.dtype)
+    return low.astype(np.float64), high.astype(np.float64)
 
 
 class Moments:
     """Sums of what `sketch` passes over, from which its statistics follow without another pass."""
 
     def __init__(self) -> None:
-        self._total = self._square = 0.0
+        self._totals: list[Array] = []  # of rows, as are the squares
+        self._squares: list[Array] = []
+        self._is_rough = False  # some of them were added up in float32
         self._low, self._high = math.inf, -math.inf
 
     @np.errstate(over="ignore", invalid="ignore")
     def add(self, rows: Floats, low: float, high: float) -> None:
-        """Count in finite numbers from low to high: (rows, columns), zeros where there are none."""
-        self._low, self._high = min(self._low, low), max(self._high, high)
-        self._total += float(np.add.reduce(rows, axis=None))
-        # Row by row: BLAS starts no threads of its own for so little.
-        self._square += float(np.matmul(rows[:, None, :], rows[:, :, None]).sum())
+        """Count in finite numbers from low to high: (rows, columns), zeros where there are none.
 
+        Those of a row are added up in their own precision, rows in float64.
+        """
+        self._low, self._high = min(self._low, low), max(self._high, high)
+        self._is_rough |= rows.dtype == np.float32
+        if rows.dtype == np.float32 and not _SMALL < max(-low, high) < _LARGE:
+            rows = rows.astype(np.float64)  # squares would leave float32
+        ones = np.ones((rows.shape[1], 1), rows.dtype)
+        # Row by row: BLAS starts no threads of its own for so little.
+        self._totals.append(np.matmul(rows[:, None, :], ones))
+        self._squares.append(np.matmul(rows[:, None, :], rows[:, :, None]))
+
+    @np.errstate(over="ignore", invalid="ignore")
     def row(self, size: int, nonfinite: int) -> Row | None:
         """The statistics; None where these sums cannot tell them to six digits."""
         finite = size - nonfinite
         if not finite:
             return None
-        mean, square = self._total / finite, self._square / finite
+        mean, square = (
+            float(np.concatenate(sums).sum(dtype=np.float64)) / finite
+            for sums in (self._totals, self._squares)
+        )
         variance = square - mean * mean
-        if not _NARROW * square < variance < math.inf:
+        if not (_ROUGH if self._is_rough else _NARROW) * square < variance < math.inf:
             return None
         return _row(mean, math.sqrt(variance), self._low, self._high, nonfinite)
 

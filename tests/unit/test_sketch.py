@@ -250,6 +250,44 @@ def test_nans_are_all_alike() -> None:
     assert digest(a) != digest(b)
 
 
+NARROW = [np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
+
+
+@pytest.mark.parametrize("size", [70_000, 3_000_000])
+@pytest.mark.parametrize("dtype", NARROW)
+def test_rows_of_narrow_leaves_are_added_up_well_enough(dtype: Any, size: int) -> None:
+    array = _normal(size).astype(dtype)
+    _agree(_of(array), _of(array.astype(np.float64)))
+
+
+@pytest.mark.parametrize("place", [0, 1_500_000, 2_999_999])
+def test_the_largest_bfloat16_do_not_overflow(place: int) -> None:
+    most = float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
+    array = np.full(3_000_000, most).astype(ml_dtypes.bfloat16)
+    _agree(_of(array), _of(array.astype(np.float64)))
+    few = _normal(3_000_000).astype(ml_dtypes.bfloat16)
+    few[place : place + 5000] = most
+    _agree(_of(few), _of(few.astype(np.float64)))
+
+
+def _agree(narrow: Sketch, wide: Sketch) -> None:
+    """To a few of the 24 bits of float32, of which the extremes need none."""
+    norm = math.hypot(*wide.sums)
+    for ours, theirs in ((narrow.sums, wide.sums), (narrow.segments, wide.segments)):
+        assert np.abs(np.subtract(ours, theirs)).max() < 1e-6 * norm
+    assert (narrow.lowest, narrow.highest) == (wide.lowest, wide.highest)
+
+
+def test_what_rounds_in_bfloat16_is_consistent_and_what_moves_is_not() -> None:
+    array = _normal(3_000_000).astype(ml_dtypes.bfloat16)
+    bits = array.view(np.uint16)
+    rounded = np.where(np.arange(bits.size) % 1000 == 0, bits ^ 1, bits).view(ml_dtypes.bfloat16)
+    assert _judge(array, rounded, 2**-6).kind == "consistent"
+    moved = rounded.copy()
+    moved[1_234_567] = 4.5  # less than the greatest: no extreme tells
+    assert _judge(array, moved, 2**-6).reason == "peak"
+
+
 def test_negative_zero_is_no_difference() -> None:
     zeros = np.zeros(40_000, np.float32)
     mixed = np.where(np.arange(zeros.size) % 2, zeros, -zeros)
