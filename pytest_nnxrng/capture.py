@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def capture(
             )
     kept: dict[str, Any] = {} if options.sharding else {"sharding": None, "placed": None}
     if options.abstract:
-        bare_ones = (replace(leaf, read=None, slabs=None, **kept) for leaf in flat.leaves)
+        bare_ones = (leaf.but(read=None, slabs=None, **kept) for leaf in flat.leaves)
         return Flat(tuple(bare_ones), flat.aliases)
     agree(flat)
     size = sum(leaf.size for leaf in flat.leaves)

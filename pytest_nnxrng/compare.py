@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pytest_nnxrng.digest import digest
 from pytest_nnxrng.leaf import Leaf
@@ -86,7 +86,7 @@ def compare(
     # A golden that records any sharding records it of every leaf.
     if sharding and any(leaf.sharding is not None for leaf in expected):
         expected, obtained = (
-            tuple(replace(leaf, sharding=leaf.sharding or ()) for leaf in side)
+            tuple(leaf.but(sharding=leaf.sharding or ()) for leaf in side)
             for side in (expected, obtained)
         )
     old, new = {leaf.path: leaf for leaf in expected}, {leaf.path: leaf for leaf in obtained}

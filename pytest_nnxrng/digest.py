@@ -33,6 +33,8 @@ def digest(array: Array | Slabs) -> str:
 def octets(block: Array) -> NDArray[np.uint8]:
     """The bytes of a contiguous run. A narrow dtype's spare bits, which mean nothing, are 0."""
     raw: NDArray[np.uint8] = block.view(np.uint8)
+    if block.dtype.itemsize > 1:
+        return raw
     bits = _BITS.get(block.dtype.name)
     return raw if bits is None else raw & np.uint8((1 << bits) - 1)
 

@@ -98,7 +98,7 @@ def derived(flat: Flat, trace: derivation.Trace) -> Flat:
             return leaf
         fixed = found.raw_key and not found.draws
         made = found.initializer
-        return replace(leaf, draws=found.draws, initializer=made, fixed_key=fixed)
+        return leaf.but(draws=found.draws, initializer=made, fixed_key=fixed)
 
     return Flat(tuple(map(one, flat.leaves)), flat.aliases)
 
@@ -212,7 +212,7 @@ def _recalled(
 
 def _with_derivation(leaf: Leaf, made: Mapping[str, Leaf]) -> Leaf:
     other = made.get(leaf.path, leaf)
-    return replace(leaf, draws=other.draws, initializer=other.initializer)
+    return leaf.but(draws=other.draws, initializer=other.initializer)
 
 
 def _repeats(build: Build, obtained: Flat) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -286,10 +286,10 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         kept=row.get("kept", False) is True,
     )
     if digest is not None and (elements := constant(leaf)) is not None:
-        return replace(leaf, stored=False, read=lambda: checked(manifest, leaf, elements))
+        return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
     if not stored or reader is None:
         return leaf
-    return replace(leaf, read=lambda: reader.read(leaf))
+    return leaf.but(read=lambda: reader.read(leaf))
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")

@@ -89,6 +89,17 @@ class Leaf:
         assert self.read is not None
         return self.read()
 
+    def but(self, **changes: Any) -> Leaf:
+        """The leaf with other values of some fields: ``dataclasses.replace`` in a tenth the time.
+
+        Every check makes each of its leaves a few times.
+        """
+        if not changes.keys() <= self.__dataclass_fields__.keys():
+            raise TypeError(f"{', '.join(changes)}: not all are fields of a Leaf")
+        made = object.__new__(Leaf)
+        vars(made).update(vars(self), **changes)
+        return made
+
     @property
     def size(self) -> int:
         """The number of elements."""

@@ -7,11 +7,12 @@ registers its own nodes. So nothing is split, merged or cloned (which reorders
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -63,16 +64,33 @@ def is_node(value: object) -> bool:
 
 def path_string(path: tuple[Any, ...]) -> str:
     """``('layers', 0, 'a.b')`` -> ``layers.0["a.b"]``: no two paths share a name."""
-    parts: list[str] = []
-    for key in path:
-        if isinstance(key, str):
-            name = str.__str__(key)  # an Enum of texts formats itself in its own way
-            parts.append(f".{name}" if _PLAIN_KEY.match(name) else f"[{json_string(name)}]")
-        elif isinstance(key, int) and not isinstance(key, bool):
-            parts.append(f".{int(key)}")
-        else:
-            parts.append(f"[{type(key).__name__}:{json_string(repr(key))}]")
-    return "".join(parts).removeprefix(".")
+    return "".join(map(_step, path)).removeprefix(".")
+
+
+def _step(key: Any) -> str:
+    if isinstance(key, str):
+        name = str.__str__(key)  # an Enum of texts formats itself in its own way
+        return f".{name}" if _PLAIN_KEY.match(name) else f"[{json_string(name)}]"
+    if isinstance(key, int) and not isinstance(key, bool):
+        return f".{int(key)}"
+    return f"[{type(key).__name__}:{json_string(repr(key))}]"
+
+
+class _Place(NamedTuple):
+    """Where a value is: the keys that lead to it, and ``path_string`` of them."""
+
+    path: tuple[Any, ...] = ()
+    steps: str = ""
+
+    def below(self, key: Any) -> _Place:
+        return _Place((*self.path, key), self.steps + _step(key))
+
+    @property
+    def name(self) -> str:
+        return self.steps.removeprefix(".")
+
+    def __str__(self) -> str:
+        return self.name or "the value"
 
 
 def flatten(value: Any, only: Any = None) -> Flat:
@@ -85,7 +103,7 @@ def flatten(value: Any, only: Any = None) -> Flat:
       UnsupportedValue: for a tracer, a deleted buffer, or a type that no golden can hold.
     """
     walk = _Walk(None if only is None else nnx.filterlib.to_predicate(only))
-    walk.visit((), value)
+    walk.visit(_Place(), value)
     leaves = sorted(walk.leaves, key=lambda leaf: leaf.path)
     for one, other in itertools.pairwise(leaves):
         if one.path == other.path:
@@ -113,43 +131,43 @@ class _Walk:
         self.open: set[int] = set()
         self.nodes = 0  # how many NNX nodes are open
 
-    def visit(self, path: tuple[Any, ...], value: Any) -> None:
+    def visit(self, place: _Place, value: Any) -> None:
         if isinstance(value, nnx.Variable):
-            if self._keeps(path, value) and self._is_new(path, value):
-                self._variable(path, value)
+            if self._keeps(place, value) and self._is_new(place, value):
+                self._variable(place, value)
         elif is_node(value):
             # A filter may have left out what was below the node where it was met first.
-            if self._is_new(path, value) if self.only is None else id(value) not in self.open:
-                self._each(path, value, self.visit)
+            if self._is_new(place, value) if self.only is None else id(value) not in self.open:
+                self._each(place, value, self.visit)
         elif _is_leaf(value):
-            if self._keeps(path, value):
-                self.leaves.append(_leaf(path, value))
+            if self._keeps(place, value):
+                self.leaves.append(_leaf(place, value))
         else:
-            self._each(path, value, self.visit)
+            self._each(place, value, self.visit)
 
-    def _keeps(self, path: tuple[Any, ...], value: Any) -> bool:
-        return self.only is None or self.only(path, value)
+    def _keeps(self, place: _Place, value: Any) -> bool:
+        return self.only is None or self.only(place.path, value)
 
-    def _is_new(self, path: tuple[Any, ...], value: Any) -> bool:
-        first, _ = self.seen.setdefault(id(value), (path_string(path), value))
-        if first == path_string(path):
+    def _is_new(self, place: _Place, value: Any) -> bool:
+        first, _ = self.seen.setdefault(id(value), (place.name, value))
+        if first == place.name:
             return True
-        self.aliases[path_string(path)] = first
+        self.aliases[place.name] = first
         return False
 
-    def _each(self, path: tuple[Any, ...], value: Any, visit: Callable[..., None]) -> None:
+    def _each(self, place: _Place, value: Any, visit: Callable[..., None]) -> None:
         if id(value) in self.open:
-            raise UnsupportedValue(f"{_name(path)} contains itself")
+            raise UnsupportedValue(f"{place} contains itself")
         self.open.add(id(value))
         nodes = self.nodes
         self.nodes += is_node(value)
-        for key, child in _children(path, value):
+        for key, child in _children(place, value):
             if not (_PLAIN_CONTAINERS and nodes and _is_static(child)):
-                visit((*path, key), child)
+                visit(place.below(key), child)
         self.nodes = nodes
         self.open.discard(id(value))
 
-    def _variable(self, path: tuple[Any, ...], variable: Any) -> None:
+    def _variable(self, place: _Place, variable: Any) -> None:
         kind: dict[str, Any] = {
             "type": getattr(variable, "var_type", type(variable)).__name__,
             "rng": isinstance(variable, nnx.RngState),
@@ -157,25 +175,25 @@ class _Walk:
         }
         raw = variable.get_raw_value() if hasattr(variable, "get_raw_value") else variable.raw_value
 
-        def visit(path: tuple[Any, ...], value: Any) -> None:
+        def visit(place: _Place, value: Any) -> None:
             if _is_leaf(value):
-                self.leaves.append(_leaf(path, value, **kind))
+                self.leaves.append(_leaf(place, value, **kind))
             else:
-                self._each(path, value, visit)
+                self._each(place, value, visit)
 
-        visit(path, raw)
+        visit(place, raw)
 
 
-def _children(path: tuple[Any, ...], value: Any) -> Iterator[tuple[Any, Any]]:
+def _children(place: _Place, value: Any) -> Iterator[tuple[Any, Any]]:
     try:
         # The first call asks about `value` itself, which may be its own child.
         asked = itertools.count()
         found = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda _: next(asked) > 0)[0]
     except (TypeError, ValueError) as error:
-        raise UnsupportedValue(f"{_name(path)} cannot be flattened: {error}") from error
+        raise UnsupportedValue(f"{place} cannot be flattened: {error}") from error
     if len(found) == 1 and not found[0][0]:
         if not is_node(value):
-            raise _unsupported(path, value)
+            raise _unsupported(place, value)
         # A node of a class that opted out of being a pytree (nnx.Module with pytree=False).
         for name, child in sorted(vars(value).items()):
             if isinstance(child, nnx.Variable) or is_node(child) or _holds_variables(child):
@@ -226,37 +244,36 @@ def _is_leaf(value: Any) -> bool:
 
 
 def _leaf(
-    path: tuple[Any, ...],
+    place: _Place,
     value: Any,
     *,
     type: str = "",
     rng: bool = False,
     sharding: tuple[Any, ...] = (),
 ) -> Leaf:
-    name = path_string(path)
     if isinstance(value, _REF):
         value = value[...]  # type: ignore[index]
     if isinstance(value, jax.core.Tracer):
         raise UnsupportedValue(
-            f"{_name(path)} is a tracer ({value.aval}): the check was called inside a JAX "
+            f"{place} is a tracer ({value.aval}): the check was called inside a JAX "
             "transformation (jit, grad, vmap, ...). Return the value and check it outside."
         )
     if isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic):
-        return _scalar(path, value, type or "scalar", rng, sharding)
+        return _scalar(place, value, type or "scalar", rng, sharding)
     dtype, shape = _dtype(value), tuple(int(n) for n in value.shape)
     if not isinstance(value, jax.ShapeDtypeStruct):
         try:
             storage(dtype)
         except UnsupportedDtype:
-            raise _unsupported(path, value) from None
-    read, slabs = _reader(path, value), None
+            raise _unsupported(place, value) from None
+    read, slabs = _reader(place, value), None
     if isinstance(value, jax.Array) and sharded.is_spread(value):
         slabs = _slabs(value)
         read = slabs.whole
     placed = _placed(value) if shape else None
     devices = frozenset(value.devices()) if isinstance(value, jax.Array) else frozenset()
     return Leaf(
-        name,
+        place.name,
         type or "array",
         shape,
         dtype,
@@ -294,22 +311,26 @@ def _is_fetched(value: Any) -> bool:
 
 
 def _dtype(value: Any) -> str:
-    dtype = value.dtype
+    return _dtype_name(value.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _dtype_name(dtype: Any) -> str:
     return dtype.name if isinstance(dtype, np.dtype) else str(dtype)
 
 
-def _scalar(path: Any, value: Any, type: str, rng: bool, sharding: Any) -> Leaf:
+def _scalar(place: _Place, value: Any, type: str, rng: bool, sharding: Any) -> Leaf:
     dtype, stored = _SCALARS[value.__class__]
     try:
         array = np.asarray(value, stored)
     except OverflowError:
         raise UnsupportedValue(
-            f"{_name(path)} is the Python int {value}, which does not fit in 64 bits"
+            f"{place} is the Python int {value}, which does not fit in 64 bits"
         ) from None
-    return Leaf(path_string(path), type, (), dtype, rng=rng, sharding=sharding, read=lambda: array)
+    return Leaf(place.name, type, (), dtype, rng=rng, sharding=sharding, read=lambda: array)
 
 
-def _reader(path: tuple[Any, ...], value: Any) -> Callable[[], np.ndarray] | None:
+def _reader(place: _Place, value: Any) -> Callable[[], np.ndarray] | None:
     if isinstance(value, jax.ShapeDtypeStruct):
         return None
     if isinstance(value, np.ndarray | np.generic):
@@ -318,7 +339,7 @@ def _reader(path: tuple[Any, ...], value: Any) -> Callable[[], np.ndarray] | Non
         return lambda: copy
     if value.is_deleted():
         raise UnsupportedValue(
-            f"{_name(path)} has been deleted or donated to a jitted function; "
+            f"{place} has been deleted or donated to a jitted function; "
             "check it before it is donated."
         )
     if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -337,14 +358,10 @@ def _sharding(variable: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _name(path: tuple[Any, ...]) -> str:
-    return path_string(path) or "the value"
-
-
-def _unsupported(path: tuple[Any, ...], value: Any) -> UnsupportedValue:
+def _unsupported(place: _Place, value: Any) -> UnsupportedValue:
     dtype = f" of dtype {value.dtype}" if isinstance(value, np.ndarray | np.generic) else ""
     return UnsupportedValue(
-        f"{_name(path)} is a {type(value).__module__}.{type(value).__qualname__}{dtype}, which a "
+        f"{place} is a {type(value).__module__}.{type(value).__qualname__}{dtype}, which a "
         "golden cannot hold. It holds arrays, Python numbers, and NNX nodes and pytrees of them; "
         "leave this out with nnx_snapshot(only=...)."
     )

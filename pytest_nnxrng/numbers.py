@@ -146,7 +146,7 @@ def gap_at_spots(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
     a, b = elements(old), elements(new)
     if a is None or b is None:
         return None
-    row = replace(old, shape=(len(a),))
+    row = old.but(shape=(len(a),))
     if a.shape != b.shape:  # key data of another PRNG implementation
         return Numbers(differing=row.size, total=row.size, spots=True)
     exact = not is_inexact(old.dtype)
@@ -182,7 +182,7 @@ def _streamed(a: np.ndarray, slabs: Slabs, tolerance: Tolerance, leaf: Leaf) -> 
     one = _inexact if is_inexact(leaf.dtype) else _exact
     merged, flat, at = Numbers(0, 0), a.flat, 0
     for piece in slabs.pieces():
-        part = replace(leaf, shape=(piece.size,))
+        part = leaf.but(shape=(piece.size,))
         golden = np.asarray(flat[at : at + piece.size])
         found = one(golden, piece, tolerance, part)
         show = merged

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from pytest_nnxrng.digest import digest
@@ -23,7 +22,7 @@ def digested(leaves: Iterable[Leaf], advance: Advance = silent, **changes: Any) 
     """Every leaf with its digest, and with ``changes``."""
 
     def one(leaf: Leaf) -> Leaf:
-        return replace(leaf, digest=digest(leaf.contents()), **changes)
+        return leaf.but(digest=digest(leaf.contents()), **changes)
 
     return _each(one, tuple(leaves), advance)
 
@@ -36,19 +35,19 @@ def kept(leaves: Iterable[Leaf], limit: int, advance: Advance = silent) -> tuple
 def _kept(leaf: Leaf, limit: int) -> Leaf:
     if leaf.read is None:
         return leaf
-    array, leaf = leaf.contents(), replace(leaf, spots=None)
+    array, leaf = leaf.contents(), leaf.but(spots=None)
     is_small = array.nbytes <= limit
     if is_small and leaf.slabs is not None:
         # Its values are read again when they are stored, which one process does alone.
         whole = leaf.slabs.whole()
-        leaf, array = replace(leaf, read=lambda: whole, slabs=None, fetched=False), whole
+        leaf, array = leaf.but(read=lambda: whole, slabs=None, fetched=False), whole
     if leaf.dtype.startswith("key<"):
-        return replace(leaf, statistics={}, stored=is_small)
+        return leaf.but(statistics={}, stored=is_small)
     shown = statistics(array) if is_small else plainly(array)
     if shown is not None:
-        made = replace(leaf, statistics=shown, stored=is_small)
+        made = leaf.but(statistics=shown, stored=is_small)
         if constant(made) is not None:
-            return replace(made, stored=False)  # the manifest holds it
+            return made.but(stored=False)  # the manifest holds it
         if is_small:
             return made
     moments = Moments()
@@ -57,7 +56,7 @@ def _kept(leaf: Leaf, limit: int) -> Leaf:
         shown = moments.row(summed.size, summed.nonfinite)
     spots = encode(at_spots(leaf, array), leaf.dtype, leaf.shape)
     shown = shown or statistics(array)
-    return replace(leaf, statistics=shown, stored=False, sketch=summed, spots=spots)
+    return leaf.but(statistics=shown, stored=False, sketch=summed, spots=spots)
 
 
 def _each(

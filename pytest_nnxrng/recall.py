@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -80,8 +80,8 @@ def recall(
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
         same, made = _alike(was, is_), f"as {a.path} in the golden"
-        expected[a.path] = replace(a, draws=(was.label,), initializer=made)
-        obtained[b.path] = replace(b, draws=(is_.label,), initializer=made if same else "another")
+        expected[a.path] = a.but(draws=(was.label,), initializer=made)
+        obtained[b.path] = b.but(draws=(is_.label,), initializer=made if same else "another")
         stream = was.label.partition("#")[0]
         same &= was.label == is_.label and _base(then, stream) == _base(bases, stream)
         if flags and same and a.path == b.path:

@@ -108,7 +108,7 @@ def _with_placements(before: Golden, obtained: Flat) -> Flat:
         unseen = leaf.sharding is not None and leaf.placed is None
         if was is None or not unseen or (was.shape, was.sharding) != (leaf.shape, leaf.sharding):
             return leaf
-        return replace(leaf, placed=was.placed)
+        return leaf.but(placed=was.placed)
 
     return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
 

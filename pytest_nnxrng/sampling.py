@@ -43,7 +43,7 @@ def sampled(flat: Flat, trace: Trace, known: Collection[str] = ()) -> Sampled:
         if leaf.path not in found:
             return leaf
         try:
-            return replace(leaf, spots=encode(found[leaf.path].values, leaf.dtype, leaf.shape))
+            return leaf.but(spots=encode(found[leaf.path].values, leaf.dtype, leaf.shape))
         except UnsupportedDtype:
             left_out[leaf.path] = f"has the dtype {leaf.dtype}, which no golden holds"
             return leaf
@@ -60,7 +60,7 @@ def sampled_beside(
     """
 
     def one(leaf: Leaf) -> Leaf:
-        return replace(leaf, spots=golden[leaf.path].spots) if leaf.path in golden else leaf
+        return leaf.but(spots=golden[leaf.path].spots) if leaf.path in golden else leaf
 
     flat = Flat(tuple(map(one, flat.leaves)), flat.aliases)
     known = [p for p, old in golden.items() if old.digest is not None or not all_spots]

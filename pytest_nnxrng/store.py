@@ -94,7 +94,7 @@ def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
         temporary.unlink(missing_ok=True)
         raise
     # The arrays are on disk now: hold none of them until the test ends.
-    leaves = tuple(replace(leaf, read=None, slabs=None) for leaf in golden.leaves)
+    leaves = tuple(leaf.but(read=None, slabs=None) for leaf in golden.leaves)
     made = replace(golden, values=name, leaves=leaves)
     return Staged(path, made, temporary if name else None, folders)
 

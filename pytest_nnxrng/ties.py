@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from pytest_nnxrng.leaf import Leaf
 
@@ -29,7 +28,7 @@ def aligned(
         names = {now.get(path, path) for path in tied if path in now or path in held}
         name = names.pop() if len(names) == 1 else first
         if name != first and name in tied:
-            leaves = tuple([replace(leaf, path=_moved(leaf.path, first, name)) for leaf in leaves])
+            leaves = tuple([leaf.but(path=_moved(leaf.path, first, name)) for leaf in leaves])
             others = {p: _moved(t, first, name) for p, t in aliases.items() if t != first}
             aliases = {_moved(p, first, name): t for p, t in others.items()}
             aliases |= {path: name for path in tied if path != name}

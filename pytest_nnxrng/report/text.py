@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_nnxrng.causes import Cause
@@ -127,7 +127,7 @@ def _difference(difference: Difference, *, detailed: bool) -> list[str]:
         assert leaf is not None
         verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
         return [*_title(leaf), f"      {verb}"]
-    lines = _title(replace(new, path=difference.path))
+    lines = _title(new.but(path=difference.path))
     for kind in ("type", "shape", "dtype"):
         if kind in difference.kinds:
             was, now = getattr(old, kind), getattr(new, kind)
