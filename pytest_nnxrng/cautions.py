@@ -106,7 +106,7 @@ def _varies(array: np.ndarray | Slabs) -> bool:
 
 
 def _same_slices(array: np.ndarray | Slabs) -> bool:
-    if isinstance(array, np.ndarray) and bool((array[0] != array[1]).any()):
+    if isinstance(array, np.ndarray) and bool((array[0] != array[-1]).any()):
         return False  # as of nearly all
     first, size = next(blocks(array, 1)).copy(), array.size // array.shape[0]
     left, varies, hasher, one = size, False, xxhash.xxh3_128(), b""

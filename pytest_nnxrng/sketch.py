@@ -218,18 +218,19 @@ class _Cells:
 
     def _draw(self) -> None:
         """Add up the last rows, and the cells to the buckets that they draw and their segments."""
-        last, rows = self._last[: self._held], _LAST_ROWS
+        held, rows = self._held, _LAST_ROWS
+        last = self._last[:held]
         while rows > 1:
             rows //= 2
             np.add(last[:, :rows], last[:, rows : 2 * rows], out=last[:, :rows])
         cells = last[:, 0].astype(np.float64).reshape(-1)
-        numbers = np.arange(self._first, self._first + self._held, dtype=np.uint64)
+        numbers = np.arange(self._first, self._first + held, dtype=np.uint64)
         draws = _mix(_COLUMN + (numbers[:, None] << np.uint64(10))).view(np.int64).reshape(-1)
         for number, sums in enumerate(self._sums):
             # Of a set's five bits the highest is its sign.
             sums += np.bincount(draws >> 5 * number & 31, cells, 2 * BUCKETS)
-        keys = (draws >> 5 * SETS + 4 & 1) + 2 * np.arange(self._held).repeat(COLUMNS)
-        signed = np.bincount(keys, cells, 2 * self._held).reshape(-1, 2)
+        keys = (draws >> 5 * SETS + 4 & 1) + 2 * np.arange(held).repeat(COLUMNS)
+        signed = np.bincount(keys, cells, 2 * held).reshape(-1, 2)
         for number, (plus, minus) in enumerate(signed, self._first):
             self._segments[_segment(number, self._blocks)] += plus - minus
         self._held = 0
