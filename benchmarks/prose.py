@@ -8,6 +8,9 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.bars import GB, KIB, select
+from benchmarks.profile import STEPS
+
+_FIXTURE = "fixture nnx_snapshot"
 
 BEGIN, END = "<!-- speed: python -m benchmarks --readme -->\n", "<!-- end of speed -->\n"
 
@@ -79,6 +82,10 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             f"A `check_init` of a model of 20 tiny leaves takes {more:.1f} ms beyond building it: "
             f"{tests:,} such tests take {share:.2f} times as long as without checks."
         )
+        if where := row.get("where"):
+            steps = sorted((where[step], step) for step in STEPS if step in where)
+            told = ", ".join(f"{step} {number:.1f}" for number, step in reversed(steps))
+            said.append(f"In ms: {told}; the fixture `nnx_snapshot` {where[_FIXTURE]:.1f}.")
     if "start" in found:
         share = found["start"]["with"]["wall"] / found["start"]["without"]["wall"]
         said.append(f"Installed and unused, the plugin starts pytest in {share:.2f} of its time.")

@@ -61,14 +61,17 @@ def write(found: dict[str, Any], folder: Path) -> None:
 
 def text(found: dict[str, Any]) -> str:
     """All tables."""
-    where = found["machine"]
-    parts = [f"{where['processor']}, {where['cores']} cores, Python {where['python']}"]
+    here = found["machine"]
+    parts = [f"{here['processor']}, {here['cores']} cores, Python {here['python']}"]
     rows = found.get("contest", [])
     for size, dtype in dict.fromkeys((row["size"], row["dtype"]) for row in rows):
         parts.append(_contest(select(rows, size=size, dtype=dtype), size, dtype))
     for name, what in SCALES.items():
         if name in found:
             parts.append(_scale(found[name], what))
+    if where := found.get("tiny", {}).get("where"):
+        rows = [f"  {part:32}{number:>8.2f}" for part, number in where.items()]
+        parts.append("\n".join(["A test that builds and checks a tiny model, in ms", *rows]))
     parts.append("\n".join(["Against the bars", *map(_bar, bars(found))]))
     return "\n\n".join(parts)
 

@@ -164,7 +164,10 @@ def tiny(folder: Path, extent: Extent, say: Say) -> Row:
         say(f"{extent.tests} tiny tests: {number + 1} of {extent.repetitions}")
         for kind, samples in found.items():
             samples.append(sessions.run(folder / kind))
-    return {"tests": extent.tests, **{kind: middle(samples) for kind, samples in found.items()}}
+    say("where a tiny check_init goes")
+    where = sessions.milliseconds(folder / "check_init")
+    medians = {kind: middle(samples) for kind, samples in found.items()}
+    return {"tests": extent.tests, "where": where, **medians}
 
 
 # -- models that are too large to keep ------------------------------------------------------------

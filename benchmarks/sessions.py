@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PLUGIN = ("-p", "pytest_nnxrng.plugin")
 UPDATE = "--nnx-update-snapshots"
+
+
+# A process is said to have taken what the one that started it had: this one has nothing.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+with open(sys.argv[1], "w") as log:
+    start = time.perf_counter()
+    process = subprocess.Popen(sys.argv[2:], stdout=log, stderr=log)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, peak]))
+"""
 
 
 @dataclass(frozen=True)
@@ -29,18 +42,29 @@ def write(folder: Path, text: str, name: str = "test_it.py") -> Path:
     return folder
 
 
-def run(folder: Path, arguments: Sequence[str] = PLUGIN, expect: int = 0) -> Session:
-    """Run pytest in ``folder``, with the plugins that ``arguments`` name alone."""
+def milliseconds(folder: Path, name: str = "test_it.py") -> dict[str, float]:
+    """Where the time of the tests in ``folder`` goes, as ``benchmarks.profile`` tells it."""
+    command = [sys.executable, "-m", "benchmarks.profile", name]
+    done = subprocess.run(
+        command, cwd=folder, env=_environ(), capture_output=True, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _environ() -> dict[str, str]:
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    return environ
+
+
+def run(folder: Path, arguments: Sequence[str] = PLUGIN, expect: int = 0) -> Session:
+    """Run pytest in ``folder``, with the plugins that ``arguments`` name alone."""
     log = folder / "log.txt"
-    with log.open("w", encoding="utf-8") as file:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != expect:
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-c", _LAUNCHER, str(log), *pytest]
+    done = subprocess.run(command, cwd=folder, env=_environ(), stdout=subprocess.PIPE, check=True)
+    code, wall, cpu, peak = json.loads(done.stdout)
+    if code != expect:
         raise RuntimeError(f"pytest failed in {folder}:\n{log.read_text(encoding='utf-8')[-2000:]}")
-    return Session(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Session(wall, cpu, peak)

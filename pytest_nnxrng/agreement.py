@@ -135,7 +135,7 @@ def finish(checks: TestChecks, error: BaseException | None) -> str:
         told = "; ".join(r.problem or f"check {r.name!r} does not match" for r in checks.failing)
     state = {"passed": "yes" if passed else "no"}
     try:
-        words = _meet(checks, "its end", state, told[:2000])
+        words = _meet(checks, "its end", state, told)
     except (SnapshotError, LostProcess) as found:
         checks.apart = str(found)
         if isinstance(found, LostProcess):
@@ -177,8 +177,8 @@ def _meet(
     scopes = [checks.test_file.name, identity.cls, identity.function]
     at = "::".join(scope for scope in scopes if scope)
     at += f"[{identity.parameters}]" if identity.parameters is not None else ""
-    mine = {"at": at[:500], "step": step, "state": dict(state), "told": told}
-    words = tuple(map(_parse, processes.exchange(json.dumps(mine, ensure_ascii=True))))
+    at = at[:500]
+    words = tuple(map(_parse, processes.exchange(_message(_Word(at, step, state, told)))))
     for number, word in enumerate(words):
         if (word.at, word.step) == (words[processes.index()].at, step):
             continue
@@ -195,6 +195,17 @@ def _meet(
             )
         raise SnapshotError(checks.apart)
     return words
+
+
+def _message(word: _Word) -> str:
+    """The word as JSON, what it tells cut so that no process gets half of it."""
+    told = word.told[: processes.LONGEST]
+    while True:
+        row = {"at": word.at, "step": word.step, "state": dict(word.state), "told": told}
+        text = json.dumps(row)
+        if len(text) <= processes.LONGEST or not told:
+            return text
+        told = told[: len(told) // 2]
 
 
 def _parse(text: str) -> _Word:

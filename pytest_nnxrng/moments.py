@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -110,7 +111,7 @@ class Moments:
         self._is_rough |= rows.dtype == np.float32
         if rows.dtype == np.float32 and not _SMALL < max(-low, high) < _LARGE:
             rows = rows.astype(np.float64)  # squares would leave float32
-        ones = np.ones((rows.shape[1], 1), rows.dtype)
+        ones = _ones(rows.shape[1], rows.dtype)
         # Row by row: BLAS starts no threads of its own for so little.
         self._totals.append(np.matmul(rows[:, None, :], ones))
         self._squares.append(np.matmul(rows[:, None, :], rows[:, :, None]))
@@ -129,6 +130,11 @@ class Moments:
         if not (_ROUGH if self._is_rough else _NARROW) * square < variance < math.inf:
             return None
         return _row(mean, math.sqrt(variance), self._low, self._high, nonfinite)
+
+
+@functools.cache
+def _ones(rows: int, dtype: Any) -> Array:
+    return np.ones((rows, 1), dtype)
 
 
 def _runs(array: Array | Slabs) -> Iterator[Array]:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 LIMIT: ContextVar[float] = ContextVar("seconds to wait for other processes", default=300.0)
-_LONGEST = 4096  # bytes of a message
+LONGEST = 4096  # bytes of a message
 
 
 class LostProcess(Exception):
@@ -46,13 +46,13 @@ def total(words: np.ndarray) -> np.ndarray:
 
 
 def exchange(message: str) -> tuple[str, ...]:
-    """Every process's message, in their order; what is over 4,000 bytes long is cut off.
+    """Every process's message, in their order; what is over `LONGEST` bytes is cut off.
 
     Raises:
       LostProcess: when another process does not take part in time.
     """
-    text = message.encode()[:_LONGEST]
-    slots = np.zeros((count(), _LONGEST), np.uint8)
+    text = message.encode()[:LONGEST]
+    slots = np.zeros((count(), LONGEST), np.uint8)
     slots[index(), : len(text)] = np.frombuffer(text, np.uint8)
     told = total(slots.reshape(-1).view(np.uint32)).view(np.uint8).reshape(slots.shape)
     return tuple(bytes(row).rstrip(b"\0").decode("utf-8", "ignore") for row in told)

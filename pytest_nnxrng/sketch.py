@@ -31,6 +31,8 @@ are digested.
 from __future__ import annotations
 
 import base64
+import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ def sketch(array: Array | Slabs, moments: Moments | None = None) -> Sketch | Non
     """The sketch of a float or complex array, in one pass over it; `moments` count in the same.
 
     None for other dtypes (integers, bools: their digest decides), and for a float64 array whose
-    sums overflow. Needs 7 MB beside the array.
+    sums overflow. Needs 7 MB beside the array, and for all arrays together 16 MB more.
     """
     real = _real(array.dtype)
     if real is None:
@@ -147,7 +149,7 @@ class _Cells:
         self._first, self._held = 0, 0  # the blocks of which `_last` has the last rows
         self._sums = np.zeros((SETS, 2 * BUCKETS))
         self._segments = np.zeros(SEGMENTS)
-        self._low, self._high = np.full(SEGMENTS, np.inf), np.full(SEGMENTS, -np.inf)
+        self._low, self._high = np.empty(self._blocks), np.empty(self._blocks)
         self._nonfinite, self._kinds = 0, xxhash.xxh3_64()
 
     @np.errstate(all="ignore")
@@ -156,12 +158,7 @@ class _Cells:
         if not run.size:
             return
         count = -(-run.size // self.block)
-        values, low, high = self._finite(first, run, count)
-        for at in range(count):
-            segment = _segment(first + at, self._blocks)
-            self._low[segment] = min(self._low[segment], low[at])
-            self._high[segment] = max(self._high[segment], high[at])
-        least, most = float(low.min()), float(high.max())
+        values, least, most = self._finite(first, run, count)
         if self._moments is not None:
             self._moments.add(values.reshape(-1, COLUMNS), least, most)
         if self._held + count > len(self._last):
@@ -171,18 +168,21 @@ class _Cells:
             values = values.astype(np.float64)
         self._sum(first, values)
 
-    def _finite(self, first: int, run: Array, count: int) -> tuple[Array, Floats, Floats]:
+    def _finite(self, first: int, run: Array, count: int) -> tuple[Array, float, float]:
         """The values of `count` blocks, (count, rows, COLUMNS), zeros for what is not finite or
-        not there, and the extremes of each block."""
+        not there, and their extremes."""
         values = self._values[:count]
         flat = values.reshape(-1)[: run.size]
         np.copyto(flat, run, casting="unsafe")
         values.reshape(-1)[run.size :] = 0
         # Those of fewer bits cost less than those of the copy; NaN and inf show in them.
         low, high = extremes((run if run.dtype.itemsize in (2, 4) else flat).reshape(count, -1))
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        least, most = float(low.min()), float(high.max())
+        if not (math.isfinite(least) and math.isfinite(most)):
             low, high = self._exclude(first, flat.reshape(count, -1))
-        return values, low, high
+            least, most = float(low.min()), float(high.max())
+        self._low[first : first + count], self._high[first : first + count] = low, high
+        return values, least, most
 
     def _exclude(self, first: int, values: Array) -> tuple[Floats, Floats]:
         """Zero the non-finite values, digest them, and return the extremes of the others."""
@@ -224,23 +224,27 @@ class _Cells:
             rows //= 2
             np.add(last[:, :rows], last[:, rows : 2 * rows], out=last[:, :rows])
         cells = last[:, 0].astype(np.float64).reshape(-1)
-        numbers = np.arange(self._first, self._first + held, dtype=np.uint64)
-        draws = _mix(_COLUMN + (numbers[:, None] << np.uint64(10))).view(np.int64).reshape(-1)
-        for number, sums in enumerate(self._sums):
-            # Of a set's five bits the highest is its sign.
-            sums += np.bincount(draws >> 5 * number & 31, cells, 2 * BUCKETS)
-        keys = (draws >> 5 * SETS + 4 & 1) + 2 * np.arange(held).repeat(COLUMNS)
-        signed = np.bincount(keys, cells, 2 * held).reshape(-1, 2)
-        for number, (plus, minus) in enumerate(signed, self._first):
-            self._segments[_segment(number, self._blocks)] += plus - minus
+        *sets, signs = _draws(self._first, held)
+        for sums, keys in zip(self._sums, sets, strict=True):
+            sums += np.bincount(keys, cells, 2 * BUCKETS)
+        segments = [_segment(self._first + at, self._blocks) for at in range(held)]
+        for segment in dict.fromkeys(segments):
+            start, count = segments.index(segment), segments.count(segment)
+            part = slice(start * COLUMNS, (start + count) * COLUMNS)
+            plus, minus = np.bincount(signs[part], cells[part], 2)
+            self._segments[segment] += plus - minus
         self._held = 0
 
     @np.errstate(all="ignore")
     def sketch(self, wide: bool) -> Sketch | None:
         """The sketch, or None when a sum overflowed."""
         self._draw()
-        empty = self._low > self._high
-        low, high = np.where(empty, 0, self._low), np.where(empty, 0, self._high)
+        low, high = np.full(SEGMENTS, np.inf), np.full(SEGMENTS, -np.inf)
+        places = [_segment(number, self._blocks) for number in range(self._blocks)]
+        np.minimum.at(low, places, self._low)
+        np.maximum.at(high, places, self._high)
+        empty = low > high
+        low[empty] = high[empty] = 0
         signed = self._sums[:, :BUCKETS] - self._sums[:, BUCKETS:]
         parts = (signed.reshape(-1), self._segments, low, high)
         # Adding 0 makes -0.0 and 0.0, among which a minimum chooses freely, one.
@@ -258,6 +262,15 @@ def _mix(counter: Words) -> Words:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+@functools.lru_cache(maxsize=8)  # 2 MB each: leaves of one size draw the same
+def _draws(first: int, count: int) -> tuple[Array, ...]:
+    """What the cells of blocks draw: a bucket with a sign (32 keys) a set; the segment's sign."""
+    numbers = np.arange(first, first + count, dtype=np.uint64)[:, None] << np.uint64(10)
+    bits = _mix(_COLUMN + numbers).view(np.int64).reshape(-1)
+    sets = (bits >> 5 * number & 31 for number in range(SETS))
+    return (*sets, bits >> 5 * SETS + 4 & 1)
 
 
 _COLUMN = np.arange(COLUMNS, dtype=np.uint64)
