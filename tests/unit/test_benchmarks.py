@@ -12,7 +12,17 @@ benchmarks = pytest.importorskip("benchmarks", reason="not in this checkout")
 for name in ("syrupy", "pytest_regressions", "orbax.checkpoint", "chex", "matplotlib"):
     pytest.importorskip(name, reason="pip install -r benchmarks/requirements.txt")
 
-from benchmarks import bars, measure, peers, prose, report, workloads  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bars,
+    measure,
+    peers,
+    profile,
+    prose,
+    report,
+    rows,
+    sessions,
+    workloads,
+)
 
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.test)
@@ -34,6 +44,7 @@ def row(peer, mode, wall, outcome="passed", **fields):
     return {**told, **shape, "outcome": outcome, "repetitions": 5, **fields}
 
 
+TINY = {"without": 10.0, "check": 12.0, "check_init": 14.0}
 FOUND = {
     "machine": {"processor": "X1", "cores": 2, "python": "3.12"},
     "contest": [
@@ -49,6 +60,15 @@ FOUND = {
         row("test_orbax_chex", "check", 1.0, "failed", said="TypeError: no"),
         row(peers.EQUAL, "check", 0.1),
     ],
+    "tiny": {
+        "tests": 1000,
+        "where": {
+            "reading the golden": 0.91,
+            "walking the model": 1.2,
+            "fixture nnx_snapshot": 0.3,
+        },
+        **{kind: {"wall": wall, "cpu": wall} for kind, wall in TINY.items()},
+    },
     "start": {"with": {"wall": 0.51, "cpu": 0.5}, "without": {"wall": 0.5, "cpu": 0.5}},
     "goldens": [{"x": n, "check": {"wall": n / 1e3}, "update": {"wall": n / 1e3}} for n in (1, 9)],
 }
@@ -64,6 +84,10 @@ def test_bars_say_what_is_met():
         "extra memory of a check": (0.0, True),
         "golden": (15.625, None),
         "start of pytest": (1.02, True),
+        "check_init of a tiny model beyond building it": (4.0, True),
+        "1000 tiny tests with check_init / without": (1.4, False),
+        "check of a tiny model beyond building it": (2.0, True),
+        "1000 tiny tests with check / without": (1.2, True),
     }
 
 
@@ -87,3 +111,22 @@ def test_the_readme_takes_the_results(tmp_path):
     assert "| np.load + array_equal | 1 (20x) |  |  | 1 GB |" in text
     assert "| orbax + chex.assert_trees_all_close | cannot |" in text
     assert "starts pytest in 1.02 of its time" in text
+    words = " ".join(text.split())
+    assert "In ms: walking the model 1.2, reading the golden 0.9; the fixture" in words
+
+
+def test_the_steps_of_a_tiny_check_are_timed(tmp_path):
+    body = "nnx_snapshot.check_init(Tiny, rngs=rngs)"
+    text = rows.TINY.format(tests=3, fixtures="rngs, nnx_snapshot", body=body)
+    sessions.write(tmp_path, text)
+    sessions.run(tmp_path, (*sessions.PLUGIN, sessions.UPDATE))
+    found = sessions.milliseconds(tmp_path)
+    assert {"fixture rngs", "fixture nnx_snapshot", "test", *profile.STEPS} <= found.keys()
+    assert sum(found[step] for step in profile.STEPS) < found["test"]
+
+
+def test_a_run_is_not_charged_for_the_memory_of_its_starter(tmp_path):
+    ballast = bytearray(600 << 20)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    found = sessions.run(sessions.write(tmp_path, "def test_nothing(): ...\n"))
+    assert 0 < found.peak < len(ballast)
