@@ -201,7 +201,7 @@ def abstract(folder: Path, extent: Extent, say: Say) -> Row:
     say("70 billion parameters, abstract")
     here = sessions.write(folder / "abstract", ABSTRACT)
     updated = sessions.run(here, (*PLUGIN, UPDATE))
-    checked = [sessions.run(here) for _ in range(max(3, extent.repetitions - 2))]
+    checked = [sessions.run(here) for _ in range(extent.repetitions)]
     peak = max(one.peak for one in checked)
     return {**middle(checked), "update": asdict(updated), "peak": peak, "golden": _golden(here)}
 
@@ -218,7 +218,9 @@ def by_parameters(folder: Path, extent: Extent, say: Say) -> list[Row]:
     return [
         {
             "x": size,
-            **_ours(folder, workloads.Weights(size, "float32"), say, f"{size:,} parameters"),
+            **_ours(
+                folder, workloads.Weights(size, "float32"), extent, say, f"{size:,} parameters"
+            ),
         }
         for size in extent.parameters
     ]
@@ -227,15 +229,20 @@ def by_parameters(folder: Path, extent: Extent, say: Say) -> list[Row]:
 def by_leaves(folder: Path, extent: Extent, say: Say) -> list[Row]:
     """The same million parameters in more and more leaves."""
     return [
-        {"x": n, **_ours(folder, workloads.Weights(1_000_000, "float32", n), say, f"{n:,} leaves")}
+        {
+            "x": n,
+            **_ours(
+                folder, workloads.Weights(1_000_000, "float32", n), extent, say, f"{n:,} leaves"
+            ),
+        }
         for n in extent.leaves
     ]
 
 
-def _ours(folder: Path, model: Any, say: Say, what: str) -> Row:
+def _ours(folder: Path, model: Any, extent: Extent, say: Say, what: str) -> Row:
     say(what)
     samples = {
-        mode: [measure.run(peers.PEERS[0], mode, folder, model) for _ in range(3)]
+        mode: [measure.run(peers.PEERS[0], mode, folder, model) for _ in range(extent.repetitions)]
         for mode in ("update", "check")
     }
     return {mode: middle(found) for mode, found in samples.items()}
@@ -264,7 +271,7 @@ def by_tests(folder: Path, extent: Extent, say: Say) -> list[Row]:
             text = SMALL.format(tests=tests, fixtures=fixtures, body=body)
             here = sessions.write(folder / f"{kind}{tests}", text)
             updated = sessions.run(here, (*PLUGIN, UPDATE))
-            row[kind] = middle([sessions.run(here) for _ in range(3)])
+            row[kind] = middle([sessions.run(here) for _ in range(extent.repetitions)])
             row[f"{kind}, update"] = middle([updated])
         found.append(row)
     return found
@@ -282,9 +289,12 @@ def by_goldens(folder: Path, extent: Extent, say: Say) -> list[Row]:
         for number in range(goldens):
             other = made.read_text(encoding="utf-8").replace('"0"', f'"other{number}"')
             made.with_name(f"test_small[other{number}].1.json").write_text(other, encoding="utf-8")
-        row: Row = {"x": goldens, "check": middle([sessions.run(here) for _ in range(3)])}
+        row: Row = {
+            "x": goldens,
+            "check": middle([sessions.run(here) for _ in range(extent.repetitions)]),
+        }
         updates = []
-        for _ in range(3):
+        for _ in range(extent.repetitions):
             made.unlink()
             updates.append(sessions.run(here, (*PLUGIN, UPDATE)))
         row["update"] = middle(updates)
