@@ -89,8 +89,8 @@ def _narrow(found: dict[str, Any]) -> list[str]:
 
 def _growth(found: dict[str, Any]) -> list[str]:
     said = []
-    for scale, what in (("parameters", "parameters"), ("leaves", "leaves")):
-        for row in found.get(scale, [])[-1:]:
+    for what in ("parameters", "leaves"):
+        for row in found.get(what, [])[-1:]:
             said.append(f"{row['check']['wall']:.2g} s for {row['x']:,} {what}")
     return [f"A check takes {', and '.join(said)}."] if said else []
 

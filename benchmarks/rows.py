@@ -94,7 +94,7 @@ def _contest(folder: Path, size: int, dtype: str, extent: Extent, say: Say) -> I
     del model, changed  # the processes that follow need the memory
     for peer in peers.PEERS:
         apart: dict[str, measure.Sample] = {}
-        if peer not in fast or (size == max(extent.sizes) and _can(samples, peer)):
+        if peer not in fast or _can(samples, peer):
             say(f"{size:,} {dtype}: memory of {peer.label}")
             apart = measure.apart(peer, folder / "apart", size, dtype)
             shutil.rmtree(folder / "apart", ignore_errors=True)

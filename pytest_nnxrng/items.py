@@ -27,7 +27,7 @@ FOLDERS: pytest.StashKey[Folders] = pytest.StashKey()
 
 def is_place(value: object) -> TypeGuard[Place]:
     """Whether a parameter is a device that this plugin chose."""
-    if value is None:
+    if value is None:  # most tests name no device, and need not load what knows them
         return False
     from pytest_nnxrng.places import Place
 

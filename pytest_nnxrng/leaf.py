@@ -90,11 +90,11 @@ class Leaf:
         return self.read()
 
     def but(self, **changes: Any) -> Leaf:
-        """The leaf with other values of some fields: ``dataclasses.replace`` in a tenth the time.
+        """The leaf with other values of some fields: ``dataclasses.replace``, five times as fast.
 
         Every check makes each of its leaves a few times.
         """
-        if not changes.keys() <= self.__dataclass_fields__.keys():
+        if not changes.keys() <= vars(self).keys():
             raise TypeError(f"{', '.join(changes)}: not all are fields of a Leaf")
         made = object.__new__(Leaf)
         vars(made).update(vars(self), **changes)

@@ -20,10 +20,8 @@ Row: TypeAlias = dict[str, float | int | str]
 
 _BLOCK = 1 << 16  # elements; a float64 copy of them stays in the cache
 _SMALL, _LARGE = 2.0**-40, 2.0**50  # between them, float32 holds the squares that count
-_ROUGH, _NARROW = (
-    0.1,
-    1e-6,
-)  # below this share of the mean square, a variance is not told by sums of squares
+# Below this share of the mean square a variance is not told by sums of squares: in float32, or not.
+_ROUGH, _NARROW = 0.1, 1e-6
 
 
 # Signalling NaNs and float64 near its end: neither is worth a warning.

@@ -82,7 +82,7 @@ def _refuse_pruning(narrowed: tuple[str, ...]) -> None:
 
 def _tell_progress(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or not os.isatty(1):
-        return
+        return  # nobody looks: `progress.on` need not be loaded to say so
     from pytest_nnxrng import progress
 
     config.stash[PROGRESS] = progress.on(sys.stdout, os.environ)

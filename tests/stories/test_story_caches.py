@@ -43,7 +43,9 @@ def test_model(rngs, nnx_snapshot, n):
 """
 
 
-@pytest.mark.parametrize("arguments", [(), ("--nnx-device=cpu",), ("--nnx-seed=7",)], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [(), ("--nnx-device=cpu",), ("--nnx-seed=7",)], ids=["plain", "device", "seed"]
+)
 def test_the_second_test_of_a_model_compiles_nothing(
     project: Project, arguments: tuple[str, ...]
 ) -> None:

@@ -62,7 +62,9 @@ def test_one_pass_tells_what_two_tell(name):
 
 
 @pytest.mark.parametrize(
-    "array", [ARRAYS["narrower"], normal(300_000, ml_dtypes.bfloat16, loc=30)], ids=str
+    "array",
+    [ARRAYS["narrower"], normal(300_000, ml_dtypes.bfloat16, loc=30)],
+    ids=["float64", "bfloat16"],
 )
 def test_moments_do_not_tell_a_narrow_distribution(array):
     moments = Moments()
