@@ -18,14 +18,14 @@ import pytest
 
 # Where pytest-nnxrng looks each of them up; the steps of a check are apart from each other.
 STEPS = {
-    "copies of the arguments": ("arguments", "copy_arguments"),
-    "reading the golden": ("snapshot", "load"),
-    "walking the model": ("capture", "flatten"),
-    "hashing its leaves": ("capture", "digested"),
-    "looking for what to warn of": ("snapshot", "warn"),
-    "comparing and deciding": ("snapshot", "judge"),
+    "copies of the arguments": ("nnx.arguments", "copy_arguments"),
+    "reading the golden": ("check.snapshot", "load"),
+    "walking the model": ("check.capture", "flatten"),
+    "hashing its leaves": ("check.capture", "digested"),
+    "looking for what to warn of": ("check.snapshot", "warn"),
+    "comparing and deciding": ("check.snapshot", "judge"),
 }
-WHOLE = {"all of the check": ("snapshot", "_run_check")}
+WHOLE = {"all of the check": ("check.snapshot", "_run_check")}
 
 
 class Timed:

@@ -6,24 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.cautions import (
+    from pytest_nnxrng.check.cautions import (
         FixedSeedWarning,
         KeyReuseWarning,
         SnapshotWarning,
         WrongDeviceWarning,
         ZeroKernelWarning,
     )
-    from pytest_nnxrng.checks import SnapshotError
-    from pytest_nnxrng.snapshot import Snapshot
+    from pytest_nnxrng.check.snapshot import Snapshot
+    from pytest_nnxrng.check.state import SnapshotError
 
 _HOMES = {
-    "FixedSeedWarning": "cautions",
-    "KeyReuseWarning": "cautions",
-    "Snapshot": "snapshot",
-    "SnapshotError": "checks",
-    "SnapshotWarning": "cautions",
-    "WrongDeviceWarning": "cautions",
-    "ZeroKernelWarning": "cautions",
+    "FixedSeedWarning": "check.cautions",
+    "KeyReuseWarning": "check.cautions",
+    "Snapshot": "check.snapshot",
+    "SnapshotError": "check.state",
+    "SnapshotWarning": "check.cautions",
+    "WrongDeviceWarning": "check.cautions",
+    "ZeroKernelWarning": "check.cautions",
 }
 __all__ = [
     "FixedSeedWarning",

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng import options, placing
-from pytest_nnxrng.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
-from pytest_nnxrng.items import PROGRESS, writes
-from pytest_nnxrng.options import SETTINGS
-from pytest_nnxrng.placing import (
+from pytest_nnxrng.hooks import options, parametrize
+from pytest_nnxrng.hooks.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
+from pytest_nnxrng.hooks.item import PROGRESS, writes
+from pytest_nnxrng.hooks.options import SETTINGS
+from pytest_nnxrng.hooks.parametrize import (
     pytest_generate_tests,
     pytest_runtest_protocol,
     pytest_runtest_setup,
     pytest_sessionstart,
 )
-from pytest_nnxrng.recorder import Recorder
-from pytest_nnxrng.running import pytest_runtest_call, pytest_runtest_makereport
-from pytest_nnxrng.settings import BadSetting
+from pytest_nnxrng.hooks.recorder import Recorder
+from pytest_nnxrng.hooks.testrun import pytest_runtest_call, pytest_runtest_makereport
+from pytest_nnxrng.run.settings import BadSetting
 
 __all__ = [
     "nnx_device",
@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _refuse_pruning(narrowed: tuple[str, ...]) -> None:
-    from pytest_nnxrng import policy
+    from pytest_nnxrng.golden import policy
 
     if refusal := policy.prune_refusal(policy.Run(narrowed)):
         raise BadSetting(refusal)
@@ -83,7 +83,7 @@ def _refuse_pruning(narrowed: tuple[str, ...]) -> None:
 def _tell_progress(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or not os.isatty(1):
         return  # nobody looks: `progress.on` need not be loaded to say so
-    from pytest_nnxrng import progress
+    from pytest_nnxrng.run import progress
 
     config.stash[PROGRESS] = progress.on(sys.stdout, os.environ)
     config.add_cleanup(config.stash[PROGRESS].close)
@@ -98,6 +98,6 @@ def _prepare(report: Path) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     made = config.stash[SETTINGS]
     shown = [f"seed {made.seed}"] if made.seed else []
-    shown += placing.shown(config)
+    shown += parametrize.shown(config)
     shown += [f"{made.cpu_devices} CPU devices"] if made.cpu_devices else []
     return [f"nnxrng: {', '.join(shown)}"] if shown else []

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_nnxrng.inventory import Survey
-from pytest_nnxrng.outcomes import Outcomes, findings, totals
-from pytest_nnxrng.settings import BadSetting
+from pytest_nnxrng.golden.inventory import Survey
+from pytest_nnxrng.run.outcomes import Outcomes, findings, totals
+from pytest_nnxrng.run.settings import BadSetting
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.compare import Difference
-    from pytest_nnxrng.leaf import Leaf
+    from pytest_nnxrng.compare.differences import Difference
+    from pytest_nnxrng.leaf.leaf import Leaf
 
 FORMAT = 1
 REPORT, OBTAINED = "report.json", "obtained"

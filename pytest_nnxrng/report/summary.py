@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from pytest_nnxrng.outcomes import Finding, Totals
+from pytest_nnxrng.run.outcomes import Finding, Totals
 
 _WIDTH = 80
 _PATHS = 8

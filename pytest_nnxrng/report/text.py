@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_nnxrng.causes import Cause
-from pytest_nnxrng.compare import Comparison, Difference
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.numbers import Numbers
-from pytest_nnxrng.structure import sharding
+from pytest_nnxrng.compare.differences import Comparison, Difference
+from pytest_nnxrng.compare.numbers import Numbers
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.why.structure import sharding
 
 WIDTH = 80
 _DETAILED = 12  # differing leaves that get all their lines; the others get one each

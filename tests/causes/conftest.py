@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import pytest
 
-from pytest_nnxrng.causes import Cause
-from pytest_nnxrng.checks import TestChecks
-from pytest_nnxrng.naming import Identity
-from pytest_nnxrng.policy import Mode, Outcome
-from pytest_nnxrng.settings import Settings
-from pytest_nnxrng.snapshot import Snapshot
+from pytest_nnxrng.check.snapshot import Snapshot
+from pytest_nnxrng.check.state import TestChecks
+from pytest_nnxrng.golden.naming import Identity
+from pytest_nnxrng.golden.policy import Mode, Outcome
+from pytest_nnxrng.run.settings import Settings
+from pytest_nnxrng.why.cause import Cause
 
 Checks = Callable[[Snapshot], Any]
 

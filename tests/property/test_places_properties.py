@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_nnxrng.errors import BadSetting
-from pytest_nnxrng.places import PLATFORMS, Name, ids, parse
+from pytest_nnxrng.device.notation import PLATFORMS, Name, ids, parse
+from pytest_nnxrng.run.errors import BadSetting
 
 PIECES = st.sampled_from([*PLATFORMS, "all", ":", ",", "0", "1", "01", " ", "CPU", "-1", "x"])
 NAMES = st.builds(Name, st.sampled_from(PLATFORMS), st.none() | st.integers(0, 999_999))

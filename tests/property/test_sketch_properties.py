@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.judge import judge
-from pytest_nnxrng.sketch import Sketch, sketch
+from pytest_nnxrng.compare.estimate import judge
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.sketch import Sketch, sketch
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 WHOLE = hnp.arrays(

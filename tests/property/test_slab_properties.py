@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_nnxrng.cautions import _same_slices
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.moments import statistics
-from pytest_nnxrng.numbers import WEIGHTS, Tolerance, gap
-from pytest_nnxrng.sketch import sketch
-from pytest_nnxrng.slabs import Slabs, boxes
+from pytest_nnxrng.check.cautions import _same_slices
+from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance, gap
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.sketch import sketch
+from pytest_nnxrng.leaf.slabs import Slabs, boxes
+from pytest_nnxrng.leaf.statistics import statistics
 
 DTYPES = ["float32", "float64", "bfloat16", "float8_e4m3fn", "int4", "int8", "bool", "complex64"]
 
@@ -98,16 +98,16 @@ SHARDED = """
     import random, sys
     import jax, numpy as np, jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-    from pytest_nnxrng import sharded
-    from pytest_nnxrng.digest import digest
-    from pytest_nnxrng.moments import statistics
-    from pytest_nnxrng.leaves import flatten
-    from pytest_nnxrng.sketch import sketch
+    from pytest_nnxrng.nnx import spread
+    from pytest_nnxrng.leaf.digest import digest
+    from pytest_nnxrng.leaf.statistics import statistics
+    from pytest_nnxrng.nnx.flatten import flatten
+    from pytest_nnxrng.leaf.sketch import sketch
 
     chance, devices = random.Random(0), np.array(jax.devices())
     assert len(devices) == 8
     if sys.argv[1] == "cuts":
-        sharded.NARROW |= {"float32", "bfloat16", "bool", "complex64", "uint32"}
+        spread.NARROW |= {"float32", "bfloat16", "bool", "complex64", "uint32"}
     meshes = [
         Mesh(devices.reshape(2, 2, 2), ("a", "b", "c")),
         Mesh(devices.reshape(4, 2), ("a", "b")),
@@ -136,7 +136,7 @@ SHARDED = """
         except ValueError:  # sizes that the mesh does not divide
             continue
         tried += 1
-        sharded.SLAB = chance.choice([8, 64, 1 << 22])
+        spread.SLAB = chance.choice([8, 64, 1 << 22])
         (leaf,), (plain,) = flatten(y).leaves, flatten(x).leaves
         assert leaf.slabs is not None and plain.slabs is None
         whole = plain.read()

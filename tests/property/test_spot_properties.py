@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.leaf import Leaf, dtype_of
-from pytest_nnxrng.numbers import Tolerance, gap_at_spots
-from pytest_nnxrng.spot_text import COUNT, at_spots, decode, elements, encode
+from pytest_nnxrng.compare.numbers import Tolerance, gap_at_spots
+from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
+from pytest_nnxrng.leaf.spots import COUNT, at_spots, decode, elements, encode
 
 DTYPES = ["bool", "int8", "int32", "uint64", "float16", "bfloat16", "float32", "float64"]
 DTYPES += ["complex64", "float8_e4m3fn", "uint4", "key<fry>"]

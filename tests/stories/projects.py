@@ -18,7 +18,7 @@ import jax
 import pytest
 
 # JAX cannot be imported twice: it must be here before pytester's first run brings it.
-import pytest_nnxrng.snapshot  # noqa: F401
+import pytest_nnxrng.check.snapshot  # noqa: F401
 
 GOLDENS = "__nnx_snapshots__"
 

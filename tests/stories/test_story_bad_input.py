@@ -154,7 +154,7 @@ def test_a_full_disk_fails_the_test_and_leaves_the_old_golden(project: Project, 
     goldens = project.goldens()
     project.change("tests/test_model.py", "SHIFT = 0", "SHIFT = 1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"pytest_nnxrng.store.{where}", full)
+        patch.setattr(f"pytest_nnxrng.golden.store.{where}", full)
         run = project.update().came_to(failed=1)
         run.says("test_it.1.json", "written", os.strerror(errno.ENOSPC))
         run.does_not_say("INTERNALERROR")

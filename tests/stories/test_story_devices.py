@@ -14,7 +14,7 @@ import jax
 import pytest
 from projects import Project, Run
 
-from pytest_nnxrng import devices
+from pytest_nnxrng.device import resolve
 
 GPU = Path("/dev/nvidia0").exists()
 TWO = ("--nnx-cpu-devices=2", "--nnx-device=cpu:0,cpu:1")
@@ -400,7 +400,7 @@ def test_the_controller_of_workers_asks_jax_for_nothing_without_need(
         raise AssertionError(names)
 
     project.test("def test_it(): pass").env(JAX_PLATFORMS=platforms)
-    project.monkeypatch.setattr(devices, "probe", probe)
+    project.monkeypatch.setattr(resolve, "probe", probe)
     project.run_workers(*args).came_to(passed=1)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 
 CONFTEST = """
 import threading
-from pytest_nnxrng import progress
+from pytest_nnxrng.run import progress
 
 told, line = threading.Event(), progress.line
 progress.AFTER = 0.0

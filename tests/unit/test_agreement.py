@@ -2,8 +2,8 @@
 
 import pytest
 
-from pytest_nnxrng import processes
-from pytest_nnxrng.agreement import _message, _parse, _Word
+from pytest_nnxrng.check.agreement import _message, _parse, _Word
+from pytest_nnxrng.device import processes
 
 
 @pytest.mark.parametrize("letter", ["a", "\n", "é", "\U0001f600", "\ud800"], ids=ascii)

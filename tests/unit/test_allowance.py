@@ -2,9 +2,9 @@
 
 import pytest
 
-from pytest_nnxrng.allowance import across, reduced, tolerance
-from pytest_nnxrng.checks import Options
-from pytest_nnxrng.settings import Settings
+from pytest_nnxrng.check.state import Options
+from pytest_nnxrng.compare.tolerance import across, reduced, tolerance
+from pytest_nnxrng.run.settings import Settings
 
 CPU = {"platform": "cpu"}
 GPU = {"platform": "gpu"}

@@ -6,10 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.compare import Comparison, Difference, compare
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.leaf import Leaf, dtype_of
-from pytest_nnxrng.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
+from pytest_nnxrng.compare.differences import Comparison, Difference, compare
+from pytest_nnxrng.compare.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
 
 EXACT = Tolerance({}, exact=True)
 ZERO = Tolerance({"*": 0.0})

@@ -14,13 +14,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng import leaves
-from pytest_nnxrng.arguments import copy_arguments, find_rngs
-from pytest_nnxrng.derivation import (
-    Untraceable,
-    advance,
-    trace,
-)
+from pytest_nnxrng.nnx import flatten
+from pytest_nnxrng.nnx.arguments import copy_arguments, find_rngs
+from pytest_nnxrng.trace.derivation import Untraceable, advance, trace
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 List = getattr(nnx, "List", list)
@@ -50,7 +46,7 @@ def perturbed(target):
 
 
 def values(model):
-    return {leaf.path: (leaf.read(), leaf.rng) for leaf in leaves.flatten(model).leaves}
+    return {leaf.path: (leaf.read(), leaf.rng) for leaf in flatten.flatten(model).leaves}
 
 
 def oracle(build, make_args):
@@ -583,9 +579,9 @@ def test_the_model_is_what_eval_shape_gives(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_each_array_has_a_derivation(name):
     model, _, traced = ready(name)
-    concrete = leaves.flatten(model)
+    concrete = flatten.flatten(model)
     assert list(traced.leaves) == [leaf.path for leaf in concrete.leaves]
-    abstract = leaves.flatten(traced.model)
+    abstract = flatten.flatten(traced.model)
     assert abstract.aliases == concrete.aliases
     for a, b in zip(abstract.leaves, concrete.leaves, strict=True):
         assert (a.path, a.type, a.shape, a.dtype) == (b.path, b.type, b.shape, b.dtype)
@@ -703,7 +699,7 @@ def test_numbers_and_numpy_arrays_stay_what_they_are():
 
     traced = trace(build, (nnx.Rngs(0),), {})
     assert traced.model["a"].get_metadata() is not None
-    kinds = {leaf.path: leaf.dtype for leaf in leaves.flatten(traced.model).leaves}
+    kinds = {leaf.path: leaf.dtype for leaf in flatten.flatten(traced.model).leaves}
     assert (kinds["a"], kinds["f"]) == ("int64", "python float")
     assert (traced.leaves["a"].proven, traced.leaves["a"].note) == (False, "is a numpy array")
     assert traced.leaves["f"].proven

@@ -13,10 +13,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.golden import FORMAT, Golden, GoldenError, dumps, json_string, read
-from pytest_nnxrng.inventory import Owner
-from pytest_nnxrng.leaf import (
+from pytest_nnxrng.golden.inventory import Owner
+from pytest_nnxrng.golden.manifest import FORMAT, Golden, GoldenError, dumps, json_string, read
+from pytest_nnxrng.golden.values import write_values
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import (
     _NATIVE,
     _ONE_BYTE,
     Leaf,
@@ -26,9 +27,8 @@ from pytest_nnxrng.leaf import (
     is_inexact,
     storage,
 )
-from pytest_nnxrng.leaves import flatten
-from pytest_nnxrng.moments import statistics
-from pytest_nnxrng.values import write_values
+from pytest_nnxrng.leaf.statistics import statistics
+from pytest_nnxrng.nnx.flatten import flatten
 
 OWNER = Owner("TestA", "test_mlp", "adam-1", "output", "value")
 VALUES = "test_mlp.1.0123abcd.safetensors"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng.hardware import found, nodes, plugins
+from pytest_nnxrng.device.hardware import found, nodes, plugins
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from pytest_nnxrng.golden import Golden, dumps
-from pytest_nnxrng.inventory import (
+from pytest_nnxrng.golden.inventory import (
     Folders,
     Owner,
     Survey,
@@ -20,9 +19,10 @@ from pytest_nnxrng.inventory import (
     survey,
     values_files,
 )
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.naming import FOLDER, Identity, folder, stem
-from pytest_nnxrng.outcomes import Check, Outcomes
+from pytest_nnxrng.golden.manifest import Golden, dumps
+from pytest_nnxrng.golden.naming import FOLDER, Identity, folder, stem
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.run.outcomes import Check, Outcomes
 
 ROW = {"class": "A", "function": "f", "parameters": "x", "check": "1", "kind": "value"}
 
@@ -181,7 +181,7 @@ def test_goldens_in_use_are_not_told(tree):
 def test_a_golden_in_use_is_never_opened(tree, monkeypatch):
     tree.file("test_a.py")
     tree.ran("test_a.py", "test_f", used=[tree.golden("test_a.py", "test_f")])
-    monkeypatch.setattr("pytest_nnxrng.inventory.read_owner", None)
+    monkeypatch.setattr("pytest_nnxrng.golden.inventory.read_owner", None)
     assert tree.survey() == Survey()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_nnxrng.items import holds_goldens
+from pytest_nnxrng.hooks.item import holds_goldens
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_nnxrng.naming import (
+from pytest_nnxrng.golden.naming import (
     MAX_CHECK_NAME,
     BadName,
     Identity,

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pytest_nnxrng.outcomes import Check, Outcomes, Totals, findings, totals
+from pytest_nnxrng.run.outcomes import Check, Outcomes, Totals, findings, totals
 
 CHECK = Check("t.py::test_a", "g/test_a.1.json", "matched", failed=False)
 CAUSE = {"word": "draws", "leaves": ["a", "b"], "text": "t", "evidence": "e", "finding": "f"}

@@ -6,12 +6,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng import passes
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.moments import Moments, extremes, statistics
-from pytest_nnxrng.passes import digested, kept
-from pytest_nnxrng.sketch import sketch
+from pytest_nnxrng.leaf import passes
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.passes import digested, kept
+from pytest_nnxrng.leaf.sketch import sketch
+from pytest_nnxrng.leaf.statistics import Moments, extremes, statistics
 
 
 def leaf(array, path="w", **fields):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_nnxrng.placement import Placement, axes, moved, normal, placement, told
+from pytest_nnxrng.leaf.placement import Placement, axes, moved, normal, placement, told
 
 
 @pytest.mark.parametrize(

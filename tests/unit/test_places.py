@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from pytest_nnxrng.errors import BadSetting
-from pytest_nnxrng.places import (
+from pytest_nnxrng.device.notation import (
     NODES,
     Name,
     ids,
@@ -16,6 +15,7 @@ from pytest_nnxrng.places import (
     why_missing,
     writer,
 )
+from pytest_nnxrng.run.errors import BadSetting
 
 
 @pytest.mark.parametrize(

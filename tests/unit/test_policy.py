@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from pytest_nnxrng.policy import (
+from pytest_nnxrng.golden.policy import (
     Collected,
     Decision,
     File,

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pytest_nnxrng import progress
-from pytest_nnxrng.progress import Progress, line, on, silent
+from pytest_nnxrng.run import progress
+from pytest_nnxrng.run.progress import Progress, line, on, silent
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 

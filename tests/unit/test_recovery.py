@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng import evidence, keystream, leaves
-from pytest_nnxrng.keystream import DRAWN, THREEFRY, Keys
-from pytest_nnxrng.recovery import FALSE_ALARM, Stream, recover, recover_seed, seed_streams
+from pytest_nnxrng.nnx import flatten
+from pytest_nnxrng.why import keystream, likelihood
+from pytest_nnxrng.why.keystream import DRAWN, THREEFRY, Keys
+from pytest_nnxrng.why.recovery import FALSE_ALARM, Stream, recover, recover_seed, seed_streams
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 init = nnx.initializers
@@ -32,7 +33,7 @@ def net(seed=0, dtype=jnp.float32):
 
 def weights(model):
     """The leaves with more than one value, by path."""
-    found = {leaf.path: leaf.read() for leaf in leaves.flatten(model).leaves if not leaf.rng}
+    found = {leaf.path: leaf.read() for leaf in flatten.flatten(model).leaves if not leaf.rng}
     return {path: array for path, array in found.items() if len(np.unique(array)) > 1}
 
 
@@ -309,13 +310,13 @@ class TestNullModel:
             x = np.sort(random.standard_normal(n)).round(3)
             words = random.integers(0, 2**kept, n).astype(np.uint32)
             dtype = np.dtype(np.float32)
-            best.append(evidence.match(x, words, kept, dtype, 1e-7).log_chance)
+            best.append(likelihood.match(x, words, kept, dtype, 1e-7).log_chance)
         for chance in (0.3, 0.1, 0.01):
             hits = sum(b <= math.log(chance) for b in best)
             assert hits <= trials * chance + 3 * math.sqrt(trials * chance)
 
     def test_the_rank_bound_of_a_perfect_order_is_close_to_exact(self):
-        bounds = evidence._rank_bounds(np.arange(20, dtype=np.uint32))
+        bounds = likelihood._rank_bounds(np.arange(20, dtype=np.uint32))
         assert -math.lgamma(21) <= bounds[0] <= -math.lgamma(21) + 1
         assert bounds[1] == 0
 

@@ -3,10 +3,10 @@
 import jax
 import pytest
 
-from pytest_nnxrng.naming import FOLDER
-from pytest_nnxrng.policy import Mode
-from pytest_nnxrng.rngs import OFFSETS
-from pytest_nnxrng.settings import (
+from pytest_nnxrng.golden.naming import FOLDER
+from pytest_nnxrng.golden.policy import Mode
+from pytest_nnxrng.nnx.rngs import OFFSETS
+from pytest_nnxrng.run.settings import (
     MAX_SEED,
     STORE_LIMIT,
     BadSetting,

@@ -14,9 +14,9 @@ import pytest
 import xxhash
 from numpy.typing import NDArray
 
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.judge import Verdict, difference, judge
-from pytest_nnxrng.sketch import Sketch, sketch
+from pytest_nnxrng.compare.estimate import Verdict, difference, judge
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.sketch import Sketch, sketch
 
 TOL = 1e-5
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng import keystream, leaves, spots
-from pytest_nnxrng.derivation import trace
-from pytest_nnxrng.selection import chosen
+from pytest_nnxrng.evaluate import spots
+from pytest_nnxrng.evaluate.selection import chosen
+from pytest_nnxrng.nnx import flatten
+from pytest_nnxrng.trace.derivation import trace
+from pytest_nnxrng.why import keystream
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 List = getattr(nnx, "List", list)
@@ -28,7 +30,7 @@ def evaluate(build, count=300):
 def check(build, count=300):
     """The reasons for leaves left out; all others must equal those of an ordinary build."""
     found, reasons = evaluate(build, count)
-    built = {leaf.path: leaf for leaf in leaves.flatten(build(rngs())).leaves}
+    built = {leaf.path: leaf for leaf in flatten.flatten(build(rngs())).leaves}
     assert found.keys() | reasons.keys() == built.keys()
     assert not found.keys() & reasons.keys()
     differ = {}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pytest_nnxrng.places import parse
-from pytest_nnxrng.startup import Wish, Worker, plan, share, worker
+from pytest_nnxrng.device.notation import parse
+from pytest_nnxrng.device.startup import Wish, Worker, plan, share, worker
 
 GPU, CPU, ALL = parse("gpu", ""), parse("cpu", ""), parse("all", "")
 TPU = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.golden import Golden, read
-from pytest_nnxrng.inventory import Folders, Owner
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.store import stage
+from pytest_nnxrng.golden.inventory import Folders, Owner
+from pytest_nnxrng.golden.manifest import Golden, read
+from pytest_nnxrng.golden.store import stage
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import Leaf
 
 OWNER = Owner("", "test_f", None, "1", "value")
 
@@ -195,7 +195,7 @@ def test_staging_that_fails_leaves_no_trace(path, monkeypatch):
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_nnxrng.store.write_values", full)
+    monkeypatch.setattr("pytest_nnxrng.golden.store.write_values", full)
     with pytest.raises(OSError, match="No space left"):
         stage(path, made(2))
     assert listing(path.parent) == before

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pytest_nnxrng.causes import Cause
-from pytest_nnxrng.compare import Comparison, Difference, compare
-from pytest_nnxrng.digest import digest
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.numbers import Numbers, Tolerance
-from pytest_nnxrng.outcomes import Finding, Totals
+from pytest_nnxrng.compare.differences import Comparison, Difference, compare
+from pytest_nnxrng.compare.numbers import Numbers, Tolerance
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report.summary import lines
 from pytest_nnxrng.report.text import WIDTH, Failure, failure, headline, style
+from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.why.cause import Cause
 
 COMMAND = "pytest --nnx-update-snapshots tests/test_a.py::test_mlp"
 GOLDEN = "tests/__nnx_snapshots__/test_a/test_mlp.output.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_nnxrng.leaf import Leaf
-from pytest_nnxrng.ties import aligned
+from pytest_nnxrng.leaf.aliases import aligned
+from pytest_nnxrng.leaf.leaf import Leaf
 
 
 def leaves(*paths):

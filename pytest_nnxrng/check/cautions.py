@@ -1,0 +1,125 @@
+"""What is worth a warning in a model that matches its golden all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from pytest_nnxrng.leaf.digest import blocks, octets
+from pytest_nnxrng.leaf.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf.slabs import Slabs
+
+_BLOCK = 1 << 16  # elements
+_ENOUGH = 8  # elements that are alike by chance in no float dtype
+
+
+class SnapshotWarning(UserWarning):
+    """What pytest-nnxrng warns of; filter or escalate it as any pytest warning."""
+
+
+class KeyReuseWarning(SnapshotWarning):
+    """Two leaves, or the slices of a stacked one, were drawn from one key."""
+
+
+class FixedSeedWarning(SnapshotWarning):
+    """A weight does not depend on the given Rngs: a key is hard-coded in the model."""
+
+
+class ZeroKernelWarning(SnapshotWarning):
+    """An output is checked of a model with kernels of zeros: what they lead to is not covered."""
+
+
+class WrongDeviceWarning(SnapshotWarning):
+    """A checked value lies on another device than the one under test."""
+
+
+def elsewhere(leaves: Iterable[Leaf], device: Any) -> str | None:
+    """The leaves that lie on another device; parts of a leaf may lie on others of the platform."""
+    found: dict[str, list[str]] = {}
+    for leaf in leaves:
+        others = {other.platform for other in leaf.devices} - {device.platform}
+        if leaf.devices and device not in leaf.devices and (others or len(leaf.devices) == 1):
+            names = sorted(f"{other.platform}:{other.id}" for other in leaf.devices)
+            found.setdefault(", ".join(names), []).append(leaf.path or "the value")
+    if not found:
+        return None
+    where, paths = next(iter(found.items()))
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return (
+        f"{', '.join(paths[:3])}{more}: on {where}, while {device.platform}:{device.id} is under "
+        "test. What jax.device_put committed to a device is computed there: leave the device out, "
+        "or put it on the fixture nnx_device"
+    )
+
+
+def reused_keys(leaves: Iterable[Leaf]) -> Iterator[str]:
+    """Of leaves that were drawn: those of equal values, and those whose slices are all equal."""
+    twins: dict[str, list[str]] = {}
+    for leaf in leaves:
+        if leaf.rng or not is_inexact(leaf.dtype) or leaf.size < _ENOUGH:
+            continue
+        if leaf.read is None:
+            if leaf.draws:  # of one key by one computation: no values are needed to know
+                made = f"{leaf.draws} {leaf.initializer} {leaf.dtype} {leaf.shape}"
+                twins.setdefault(made, []).append(leaf.path)
+            continue
+        array = leaf.contents()
+        if not _varies(array):
+            continue
+        twins.setdefault(f"{leaf.digest} {leaf.shape}", []).append(leaf.path)
+        many = array.ndim > 1 and array.shape[0] > 1
+        if many and leaf.size // leaf.shape[0] >= _ENOUGH and _same_slices(array):
+            yield (
+                f"the {leaf.shape[0]} slices of {leaf.path} are equal: a layer was vmapped over "
+                "one key. Split it first: nnx.split_rngs(splits=n) around nnx.vmap"
+            )
+    for paths in twins.values():
+        if len(paths) > 1:
+            yield f"{' and '.join(paths[:3])} have equal random values: they share one key"
+
+
+def zero_kernels(leaves: Iterable[Leaf]) -> list[str]:
+    """The parameters of two and more axes that are all zeros; an attention's biases have two."""
+    return [
+        leaf.path
+        for leaf in leaves
+        if len(leaf.shape) > 1
+        and leaf.size
+        and leaf.type == "Param"
+        and not leaf.path.endswith("bias")
+        and leaf.read is not None
+        and not _any(leaf.contents())
+    ]
+
+
+def _any(array: np.ndarray | Slabs) -> bool:
+    # The first elements settle it for all but zeros.
+    return any(bool(block.any()) for block in blocks(array, _BLOCK))
+
+
+def _varies(array: np.ndarray | Slabs) -> bool:
+    first = next(blocks(array, 1)).copy()
+    return any(bool((block != first).any()) for block in blocks(array, _BLOCK))
+
+
+def _same_slices(array: np.ndarray | Slabs) -> bool:
+    if isinstance(array, np.ndarray) and bool((array[0] != array[-1]).any()):
+        return False  # as of nearly all
+    first, size = next(blocks(array, 1)).copy(), array.size // array.shape[0]
+    left, varies, hasher, one = size, False, xxhash.xxh3_128(), b""
+    for block in blocks(array, _BLOCK):
+        rest = block
+        while rest.size:
+            part, rest = rest[:left], rest[left:]
+            varies = varies or bool((part != first).any())
+            hasher.update(octets(part))
+            left -= part.size
+            if not left:
+                # Constant slices are equal whatever their key.
+                if not varies or (one and hasher.digest() != one):
+                    return False
+                one, hasher, left = hasher.digest(), xxhash.xxh3_128(), size
+    return True

@@ -1,0 +1,124 @@
+"""The state of a test's checks: what was asked, what was found, what is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.golden import store
+from pytest_nnxrng.golden.inventory import Folders
+from pytest_nnxrng.golden.naming import Identity
+from pytest_nnxrng.golden.policy import Decision, Outcome, Status
+from pytest_nnxrng.run.progress import Progress
+from pytest_nnxrng.run.settings import Settings
+from pytest_nnxrng.why.cause import Cause
+
+
+class SnapshotError(Exception):
+    """The assertions were used in a way that can check nothing; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``nnx_snapshot(...)`` was given."""
+
+    name: str | None = None
+    tol: float | Mapping[str, float] | None = None
+    atol: float = 0.0
+    exact: bool = False
+    only: Any = None
+    abstract: bool = False
+    sharding: bool = False
+    per_platform: bool = False
+    also: Any = ()
+
+
+@dataclass
+class Result:
+    """One check of a test: what was found, what is to become of the golden.
+
+    ``where`` is the line of the test that called it. ``problem`` says why there is no
+    comparison. ``changes`` lists what in the environment is not as it was recorded.
+    ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
+    names the device of the run that writes the golden, in place of this one.
+    """
+
+    name: str
+    kind: str
+    where: str
+    path: Path
+    status: Status
+    decision: Decision
+    comparison: Comparison | None = None
+    problem: str = ""
+    changes: tuple[tuple[str, Any, Any], ...] = ()
+    note: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    left: str = ""
+    causes: tuple[Cause, ...] = ()
+    whole_model: bool = False
+    fingerprints: bool = True
+    spread: bool = False  # over devices, among which sums round in another order
+    also: str = ""  # how other ways of building differ
+    notes: tuple[str, ...] = ()
+    staged: store.Staged | None = None
+    written: bool = False
+
+
+@dataclass
+class TestChecks:
+    """The checks of one test, and whether it may still make any: ``closed`` says why not.
+
+    ``devices`` are the names and platforms of those that the test runs on, one after the
+    other; ``turn`` is which of them it is now. Of one device nothing is said.
+    Of several processes: ``apart`` says how another one fared otherwise, so that nothing is
+    written, and ``stop`` why no further test can be run together.
+    """
+
+    identity: Identity
+    test_file: Path
+    settings: Settings
+    platform_device: Callable[[], jax.Device]
+    rootdir: Path = field(default_factory=Path)
+    given: Callable[[], dict[str, Any]] = dict
+    progress: Progress = field(default_factory=Progress)
+    folders: Folders = field(default_factory=Folders)
+    results: list[Result] = field(default_factory=list)
+    closed: str = ""
+    subtest_failed: bool = False
+    zero_kernels: list[str] = field(default_factory=list)
+    devices: tuple[tuple[str, str], ...] = ()
+    turn: int = 0
+    apart: str = ""
+    stop: str = ""
+
+    __test__ = False  # not a test class, whatever its name begins with
+
+    @property
+    def failing(self) -> list[Result]:
+        return [result for result in self.results if result.decision.fails]
+
+    def settle(self, outcome: Outcome) -> list[tuple[Result, OSError]]:
+        """Write what is to be written now that the test's outcome is final.
+
+        Returns the results that could not be written, each with the error.
+        """
+        failures = []
+        for result in self.results:
+            staged, result.staged = result.staged, None
+            if staged is None:
+                continue
+            if outcome is not Outcome.PASSED or self.failing or self.apart:
+                staged.discard()
+                continue
+            try:
+                staged.commit()
+                result.written = True
+            except OSError as error:
+                failures.append((result, error))
+        return failures

@@ -1,0 +1,216 @@
+"""The goldens on disk: whose they are, which of them no check asked for, deleting one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_nnxrng.golden.naming import test_files
+from pytest_nnxrng.golden.policy import Collected, File, Use, use
+from pytest_nnxrng.run.outcomes import Outcomes
+
+_OWNER = '"owner": '
+_VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
+TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
+_TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
+_HEAD = 16_384  # bytes; the owner stands first in a manifest
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose golden it is: a check of a test. ``parameters`` is the text in the id's brackets."""
+
+    cls: str
+    function: str
+    parameters: str | None
+    check: str
+    kind: str  # "value" (check) or "init" (check_init)
+
+
+def parse_owner(row: object) -> Owner:
+    """Read the manifest's ``owner``.
+
+    Raises:
+      ValueError: naming the field that is missing or of another type.
+    """
+    if not isinstance(row, dict):
+        raise ValueError('"owner" is not an object')
+    for name in ("class", "function", "check", "kind"):
+        if not isinstance(row.get(name), str):
+            raise ValueError(f'"owner.{name}" is missing or not text')
+    parameters = row.get("parameters")
+    if parameters is not None and not isinstance(parameters, str):
+        raise ValueError('"owner.parameters" is not text')
+    return Owner(row["class"], row["function"], parameters, row["check"], row["kind"])
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Who owns the golden at ``path``, or None when that cannot be told.
+
+    Only the head of the manifest is read: a folder may hold thousands.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "ignore")
+        found, _ = json.JSONDecoder().raw_decode(head, head.index(_OWNER) + len(_OWNER))
+        return parse_owner(found)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def folders(beside: Iterable[Path], name: str) -> Iterator[Path]:
+    """The folders of goldens that belong to test files in the directories ``beside``."""
+    for directory in beside:
+        with contextlib.suppress(OSError):
+            yield from sorted(entry for entry in (directory / name).iterdir() if entry.is_dir())
+
+
+def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
+    """Every directory at or below ``roots`` that has a folder called ``name``."""
+    for root in roots:
+        for directory, below, _ in os.walk(root):
+            if name in below:
+                yield Path(directory)
+            below[:] = sorted(d for d in below if not d.startswith(".") and d != name)
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The goldens in a folder, sorted."""
+    try:
+        found = sorted(e.path for e in os.scandir(folder) if e.name.endswith(".json"))
+    except OSError:
+        return []
+    return [Path(path) for path in found]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The goldens that no check asked for, and the existing files that collected nothing."""
+
+    unused: tuple[Path, ...] = ()
+    gone: tuple[Path, ...] = ()
+    silent: tuple[Path, ...] = ()
+
+
+def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
+    """Sort the goldens in ``golden_folders`` by what this run knows of them."""
+    used = {_twins(rootdir / check.golden) for check in outcomes.all()}
+    passed: dict[str, set[tuple[str, str, str | None]]] = {}
+    for where, cls, function, parameters in outcomes.passed:
+        passed.setdefault(where, set()).add((cls, function, parameters))
+    found: dict[Use, list[Path]] = {kind: [] for kind in Use}
+    silent: list[Path] = []
+    for folder in golden_folders:
+        left = [path for path in manifests(folder) if _twins(path) not in used]
+        if not left:
+            continue
+        existing = [file for file in test_files(folder) if file.is_file()]
+        test_file = _relative(existing[0], rootdir) if existing else ""
+        collected = outcomes.collected.get(test_file)
+        if existing and collected is None:
+            silent.append(existing[0])
+            continue
+        whole = collected is None or collected[0]
+        heads = {head for cls, head, _ in passed.get(test_file, ())}
+        file = _file(existing, collected)
+        for path in left:
+            # Of a file that ran in part, only the goldens of what ran are worth opening.
+            if not whole and not any(head in path.name for head in heads):
+                continue
+            owner = read_owner(path)
+            key = None if owner is None else (owner.cls, owner.function, owner.parameters)
+            found[use(key, file, passed.get(test_file, ()))].append(path)
+    return Survey(tuple(found[Use.UNUSED]), tuple(found[Use.GONE]), tuple(silent))
+
+
+def _file(
+    existing: list[Path],
+    collected: tuple[bool, dict[tuple[str, str], set[str | None]]] | None,
+) -> File:
+    source = ""
+    if existing:
+        with contextlib.suppress(OSError):
+            source = existing[0].read_text(encoding="utf-8", errors="replace")
+    if collected is None:
+        return File(bool(existing), None, source)
+    whole, functions = collected
+    frozen = {key: frozenset(parameters) for key, parameters in functions.items()}
+    return File(bool(existing), Collected(whole, frozen), source)
+
+
+def _twins(path: Path) -> Path:
+    """One path for a shared golden and those of single platforms, of which a run sees one."""
+    return path.with_name(path.name.removesuffix(".json").partition("@")[0])
+
+
+def _relative(path: Path, rootdir: Path) -> str:
+    return os.path.relpath(path, rootdir).replace(os.sep, "/")
+
+
+def delete(path: Path) -> None:
+    """Delete a golden: manifest first, so that no manifest ever names values that are gone."""
+    stem = path.name.removesuffix(".json")
+    path.unlink()
+    for values in values_files(path.parent, stem):
+        values.unlink(missing_ok=True)
+    remove_empty(path.parent)
+
+
+def values_files(directory: Path, stem: str) -> list[Path]:
+    """The values files of the golden ``stem``, superseded ones included."""
+    return Folders().values(directory, stem)
+
+
+class Folders:
+    """What lies beside the manifests in folders of goldens, each listed once by whoever holds this.
+
+    A folder may hold thousands of goldens, and each that is written asks for its own files.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Path, dict[str, set[str]]] = {}
+        self._temporary: dict[Path, dict[str, set[str]]] = {}
+
+    def values(self, directory: Path, stem: str) -> list[Path]:
+        """The values files of the golden ``stem``, superseded ones included."""
+        self._list(directory)
+        return [directory / name for name in sorted(self._values[directory].get(stem, ()))]
+
+    def leftovers(self, directory: Path, stem: str) -> list[tuple[Path, int]]:
+        """The temporary files of the golden ``stem``, each with the process that made it."""
+        self._list(directory)
+        names = sorted(self._temporary[directory].pop(stem, ()))
+        return [(directory / name, _maker(name)) for name in names]
+
+    def add(self, directory: Path, stem: str, name: str) -> None:
+        """Note that the golden ``stem`` has the values file ``name``."""
+        self._list(directory)
+        self._values[directory].setdefault(stem, set()).add(name)
+
+    def _list(self, directory: Path) -> None:
+        if directory in self._values:
+            return
+        values: dict[str, set[str]] = {}
+        temporary: dict[str, set[str]] = {}
+        for entry in os.scandir(directory):
+            for pattern, names in ((_VALUES, values), (_TEMPORARY, temporary)):
+                if found := pattern.fullmatch(entry.name):
+                    names.setdefault(found[1], set()).add(entry.name)
+        self._values[directory], self._temporary[directory] = values, temporary
+
+
+def _maker(temporary: str) -> int:
+    """The process that made a temporary file, as its name says."""
+    return int(temporary.removesuffix(TEMPORARY).rpartition(".")[2].partition("-")[0])
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a folder of goldens, and the folder that holds it, if nothing is left in them."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+        directory.parent.rmdir()

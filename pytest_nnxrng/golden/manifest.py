@@ -1,0 +1,320 @@
+"""The golden's format: leaves in memory, a JSON manifest and a safetensors file on disk.
+
+A manifest is made for review: sorted, one leaf a line, the same bytes whenever it is made
+from the same values. Reading trusts nothing: whatever a file holds, the outcome is a
+``Golden`` or a ``GoldenError`` that names the file and the way out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_nnxrng.golden.inventory import Owner, parse_owner
+from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
+from pytest_nnxrng.golden.values import GoldenError as GoldenError
+from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype, constant, dtype_of
+from pytest_nnxrng.leaf.placement import Placement, Spec, normal
+from pytest_nnxrng.leaf.sketch import Sketch
+from pytest_nnxrng.leaf.spots import decode
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A stored snapshot, or one about to be stored."""
+
+    owner: Owner
+    environment: Mapping[str, Any]
+    leaves: tuple[Leaf, ...]
+    aliases: Mapping[str, str]
+    streams: Mapping[str, Any] = field(default_factory=dict)
+    values: str | None = None
+
+
+# -- writing ---------------------------------------------------------------------------
+
+
+def json_string(text: str) -> str:
+    """``text`` as a JSON string literal, readable: non-ASCII letters stay as they are."""
+    literal = json.dumps(text, ensure_ascii=False)
+    return literal if literal.isprintable() else json.dumps(text)
+
+
+def dumps(golden: Golden) -> str:
+    """The manifest's text: sorted, one leaf a line, ending in a newline."""
+    owner = golden.owner
+    head = {
+        "format": FORMAT,
+        "owner": {
+            "class": owner.cls,
+            "function": owner.function,
+            "parameters": owner.parameters,
+            "check": owner.check,
+            "kind": owner.kind,
+        },
+        "environment": dict(sorted(golden.environment.items())),
+        "streams": dict(sorted(golden.streams.items())),
+        "values": golden.values,
+        "aliases": dict(sorted(golden.aliases.items())),
+    }
+    lines = [f"{_line(key)}: {_block(value)}" for key, value in head.items()]
+    ordered = sorted(golden.leaves, key=lambda leaf: leaf.path)
+    rows = [f"    {_line(leaf.path)}: {_line(_leaf_to_json(leaf))}" for leaf in ordered]
+    lines.append('"leaves": {\n' + ",\n".join(rows) + "\n  }")
+    return "{\n  " + ",\n  ".join(lines) + "\n}\n"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
+
+
+def _block(value: Any) -> str:
+    if not isinstance(value, dict) or not value:
+        return _line(value)
+    rows = [f"    {_line(key)}: {_line(item)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(rows) + "\n  }"
+
+
+def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
+    row: dict[str, Any] = {"type": leaf.type, "dtype": leaf.dtype, "shape": list(leaf.shape)}
+    if leaf.rng:
+        row["rng"] = True
+    if leaf.fixed_key:
+        row["fixed_key"] = True
+    if leaf.sharding is not None:
+        row["sharding"] = list(leaf.sharding)
+    if leaf.placed is not None:
+        row["placed"] = list(leaf.placed.spec)
+        if leaf.placed.unseen:
+            row["unseen"] = list(leaf.placed.unseen)
+    if leaf.draws is not None:
+        row["draws"] = list(leaf.draws)
+    if leaf.initializer is not None:
+        row["initializer"] = leaf.initializer
+    row.update(leaf.statistics)
+    if leaf.digest is not None:
+        row["digest"] = leaf.digest
+        if not leaf.stored and constant(leaf) is None:
+            row["stored"] = False
+    if leaf.sketch is not None:
+        row["sketch"] = leaf.sketch.to_json()
+    if leaf.spots is not None:
+        row["spots"] = leaf.spots
+    if leaf.kept:
+        row["kept"] = True
+    return row
+
+
+# -- reading ---------------------------------------------------------------------------
+
+
+def read(path: Path) -> Golden:
+    """Read the manifest at ``path``; the elements are read when a leaf's ``read`` is called.
+
+    Raises:
+      FileNotFoundError: when there is no golden.
+      GoldenError: when there is one that cannot be used.
+    """
+    return _parse(path, _load_json(path, _read_text(path)))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not data.strip():
+        raise broken(path, "is empty")
+    if data.startswith(b"version https://git-lfs"):
+        raise pointer(path)
+    if re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
+        raise GoldenError(
+            path,
+            "holds the conflict markers of an unfinished merge",
+            f"Take one side (git checkout --ours or --theirs), or write it anew with {UPDATE}",
+            replaceable=True,
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise broken(path, "is not UTF-8 text") from error
+
+
+def _load_json(path: Path, text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("one name stands twice")
+        return found
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        data: Any = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
+            json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise broken(path, f"is not a whole JSON file ({short(error)})") from error
+    if not isinstance(data, dict) or type(data.get("format")) is not int or data["format"] < 1:
+        raise broken(path, 'has no "format": it is not a golden of pytest-nnxrng')
+    if data["format"] > FORMAT:
+        raise GoldenError(
+            path,
+            f"has format {data['format']}; this pytest-nnxrng reads formats up to {FORMAT}",
+            "Upgrade it: pip install -U pytest-nnxrng",
+            replaceable=False,
+        )
+    return data
+
+
+class _Invalid(Exception):
+    pass
+
+
+def _parse(path: Path, data: dict[str, Any]) -> Golden:
+    try:
+        values = data.get("values")
+        if values is not None and not _is_values_name(path, values):
+            raise _Invalid(f'"values" names {short(values)!r}, not a file of this golden')
+        aliases = _get(data, "aliases", dict)
+        if not all(isinstance(target, str) for target in aliases.values()):
+            raise _Invalid('"aliases" is not a map of paths')
+        rows = _get(data, "leaves", dict)
+        reader = Reader(path, path.parent / values) if values is not None else None
+        return Golden(
+            owner=parse_owner(data.get("owner")),
+            environment=_parse_environment(data),
+            leaves=tuple(_parse_leaf(path, name, row, reader) for name, row in rows.items()),
+            aliases=aliases,
+            streams=_parse_streams(data),
+            values=values,
+        )
+    except (_Invalid, ValueError, RecursionError) as error:
+        raise broken(path, f"has been edited or damaged: {error}") from error
+
+
+def _parse_environment(data: dict[str, Any]) -> dict[str, Any]:
+    environment: dict[str, Any] = _get(data, "environment", dict)
+    if not all(isinstance(value, str | int | float) for value in environment.values()):
+        raise _Invalid('"environment" is not a map of texts and numbers')
+    return environment
+
+
+def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
+    streams: dict[str, Any] = _get(data, "streams", dict)
+    for name, stream in streams.items():
+        row = stream if isinstance(stream, dict) else {}
+        # A stream whose counts are not known, as of a finished model, has none.
+        counts = [n for c in ("count", "end") if c in row for n in _listed(row[c])]
+        words = _listed(row.get("key")) + counts
+        if not isinstance(row.get("impl"), str) or not isinstance(row.get("key"), list):
+            raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
+        if not all(type(word) is int and 0 <= word < 2**32 for word in words):
+            raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
+    return streams
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> Leaf:
+    if not isinstance(row, dict):
+        raise _Invalid(f"leaf {path} is not an object")
+    try:
+        return _leaf_from_json(manifest, path, dict(row), reader)
+    except _Invalid as error:
+        raise _Invalid(f"leaf {path}: {error}") from error
+
+
+def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
+    shape = _get(row, "shape", list)
+    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise _Invalid(f'"shape" is {short(shape)}')
+    dtype, digest = _get(row, "dtype", str), row.get("digest")
+    draws, sharding = row.get("draws"), _spec(row, "sharding")
+    placed, unseen = _spec(row, "placed"), row.get("unseen", [])
+    if digest is not None and not (
+        isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
+    ):
+        raise _Invalid('"digest" is not 32 hex digits')
+    if digest is not None or "spots" in row:
+        try:
+            dtype_of(dtype)
+        except UnsupportedDtype:
+            raise _Invalid(f'"dtype" is {short(dtype)!r}') from None
+    if draws is not None and not (
+        isinstance(draws, list) and all(isinstance(draw, str) for draw in draws)
+    ):
+        raise _Invalid('"draws" is not a list of texts')
+    if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
+        raise _Invalid('"unseen" is not a list of texts')
+    if not isinstance(row.get("initializer", ""), str):
+        raise _Invalid('"initializer" is not text')
+    try:
+        sketch = Sketch.from_json(row["sketch"]) if "sketch" in row else None
+        if "spots" in row:
+            decode(row["spots"], dtype, tuple(shape))
+    except ValueError as error:
+        raise _Invalid(str(error)) from None
+    stored = digest is not None and row.get("stored", True) is True
+    leaf = Leaf(
+        path=path,
+        type=_get(row, "type", str),
+        shape=tuple(shape),
+        dtype=dtype,
+        rng=row.get("rng", False) is True,
+        fixed_key=row.get("fixed_key", False) is True,
+        sharding=sharding,
+        placed=None if placed is None else Placement(placed, tuple(unseen)),
+        digest=digest,
+        statistics={k: v for k, v in row.items() if k in _STATISTICS and _is_number(v)},
+        sketch=sketch,
+        draws=None if draws is None else tuple(draws),
+        initializer=row.get("initializer"),
+        spots=row.get("spots"),
+        stored=stored,
+        kept=row.get("kept", False) is True,
+    )
+    if digest is not None and (elements := constant(leaf)) is not None:
+        return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
+    if not stored or reader is None:
+        return leaf
+    return leaf.but(read=lambda: reader.read(leaf))
+
+
+_STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def _spec(row: Mapping[str, Any], name: str) -> Spec | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, list):
+        raise _Invalid(f'"{name}" is not a list')
+    return None if value is None else normal(value)
+
+
+def _get(data: dict[str, Any], name: str, kind: type) -> Any:
+    value = data.get(name)
+    if not isinstance(value, kind):
+        raise _Invalid(f'"{name}" is missing' if name not in data else f'"{name}" is {value!r:.40}')
+    return value
+
+
+def _is_values_name(manifest: Path, name: Any) -> bool:
+    stem = re.escape(manifest.name.removesuffix(".json"))
+    return isinstance(name, str) and bool(
+        re.fullmatch(rf"{stem}\.[0-9a-f]{{8}}\.safetensors", name)
+    )

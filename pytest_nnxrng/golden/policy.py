@@ -1,0 +1,207 @@
+"""What becomes of a golden; when an unused golden is proven unused. Pure functions."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_nnxrng.run.settings import Mode
+
+
+class Status(Enum):
+    """What a check found."""
+
+    MISSING = "missing"
+    MATCHED = "matched"
+    ROUNDED = "rounded"  # matched within the tolerance
+    DIFFERENT = "different"
+    UNREADABLE = "unreadable"  # damaged: may be written anew
+    LOCKED = "locked"  # not ours to write over: a newer format, an LFS pointer, no permission
+
+    @property
+    def bad(self) -> bool:
+        """Whether the check did not find what its golden holds."""
+        return self not in (Status.MATCHED, Status.ROUNDED)
+
+
+class Outcome(Enum):
+    """How the test's call phase ended; PENDING while it has not."""
+
+    PENDING = "pending"
+    PASSED = "passed"
+    OTHER = "other"  # failed, skipped, xfailed, xpassed, a failed subtest, crashed
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the check fails its test, and whether its golden is (to be) written."""
+
+    fails: bool
+    writes: bool
+
+
+def decide(
+    status: Status,
+    mode: Mode,
+    outcome: Outcome,
+    *,
+    same_environment: bool = True,
+    repeats: bool = True,
+    agrees: bool = True,
+    left: bool = False,
+    causes: Collection[str] = (),
+) -> Decision:
+    """What becomes of a golden. The whole policy is in this one function.
+
+    ``causes`` are the words for why a golden is DIFFERENT. ``repeats`` is False for a build
+    that gave two different models, ``agrees`` for one that gives another model in another way:
+    it fails and is never written. ``left`` says that the golden is left to the test on another
+    device of this run, which writes it. With ``outcome`` PENDING, ``writes`` says what is to be
+    made ready.
+    """
+    good = not status.bad
+    if not (repeats and agrees):
+        return Decision(fails=True, writes=False)
+    accepted = mode.update and status is not Status.LOCKED
+    if mode.only:
+        accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)
+    wanted = accepted and not good
+    if mode.refresh and good and not same_environment:
+        wanted = True
+    return Decision(
+        fails=not good and not accepted,
+        writes=wanted and not left and outcome in (Outcome.PENDING, Outcome.PASSED),
+    )
+
+
+class Use(Enum):
+    """What is known of a golden on disk at the end of a run."""
+
+    USED = "used"
+    UNKNOWN = "unknown"  # its test did not run to a pass here: nothing is said of it
+    UNUSED = "unused"  # its function lives and passed without it: listed, never pruned
+    GONE = "gone"  # its function is gone: proven unused
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was collected of one test file, before any deselection.
+
+    ``functions`` maps (class, function) to the parameters of its items; ``whole`` says that
+    the file was asked for as a whole, not by node ids.
+    """
+
+    whole: bool
+    functions: Mapping[tuple[str, str], frozenset[str | None]]
+
+
+@dataclass(frozen=True)
+class File:
+    """A golden's test file: ``exists`` on disk, ``collected`` in this run, ``source`` text."""
+
+    exists: bool
+    collected: Collected | None
+    source: str = ""
+
+
+def use(
+    owner: tuple[str, str, str | None] | None,
+    file: File,
+    passed: Iterable[tuple[str, str, str | None]],
+) -> Use:
+    """What is known of a golden that no check of this run touched.
+
+    ``owner`` is its (class, function, parameters), None when that cannot be read; ``passed``
+    are the tests of its file that ran to a pass.
+    """
+    if owner is None:
+        return Use.UNKNOWN
+    if not file.exists:
+        return Use.GONE
+    cls, function, _ = owner
+    if file.collected is None or not file.collected.whole:
+        return Use.UNUSED if owner in set(passed) else Use.UNKNOWN
+    items = file.collected.functions.get((cls, function))
+    if items is None:
+        whole_class = any(name == cls for name, _ in file.collected.functions)
+        lives = may_define(file.source, cls, function, class_collected=whole_class)
+        return Use.UNKNOWN if lives else Use.GONE
+    every = {(cls, function, parameters) for parameters in items}
+    return Use.UNUSED if every <= set(passed) else Use.UNKNOWN
+
+
+def may_define(source: str, cls: str, function: str, *, class_collected: bool) -> bool:
+    """Whether a test that was not collected here may be defined by ``source`` elsewhere.
+
+    A test behind an ``if`` is not collected everywhere, and yet lives. It need not be a
+    ``def``: a call may make it, an import may bring it, a base class may hold it. What
+    cannot be told counts as defined. ``class_collected`` tells that other tests of its class
+    were collected, so that the class itself is not behind an ``if``.
+    """
+    tree = _parse(source)
+    if tree is None:
+        return True
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value == function:
+            return True  # setattr, globals()["test_it"] = ...
+    scopes: list[ast.AST] = [tree]
+    inherits = False
+    for name in cls.split(".") if cls else ():
+        bound = [node for scope in scopes for node in _bindings(scope, name)]
+        classes = [node for node in bound if isinstance(node, ast.ClassDef)]
+        if not classes:
+            return bool(bound)
+        inherits |= any(node.bases for node in classes)
+        scopes = [*classes]
+    if any(node for scope in scopes for node in _bindings(scope, function)):
+        return True
+    return inherits and (not class_collected or f"def {function}(" in source)
+
+
+@functools.lru_cache(maxsize=4)
+def _parse(source: str) -> ast.AST | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _bindings(scope: ast.AST, name: str, nested: bool = False) -> Iterator[ast.AST]:
+    """What binds ``name`` in the body of ``scope``, or may: an ``import *`` behind an ``if``."""
+    for node in ast.iter_child_nodes(scope):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name == name:
+                yield node
+            continue
+        if isinstance(node, ast.alias):
+            if (node.asname or node.name) == name or (node.name == "*" and nested):
+                yield node
+        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+            yield node
+        yield from _bindings(node, name, nested or not isinstance(node, ast.ImportFrom))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was asked for and what went wrong in it, as far as pruning is concerned.
+
+    ``narrowed`` names the options that keep tests from being seen; ``troubles`` says what
+    happened: collection errors, crashed workers, files that collected nothing.
+    """
+
+    narrowed: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+
+def prune_refusal(run: Run) -> str | None:
+    """Why nothing may be pruned in this run, or None."""
+    reasons = [f"{option} leaves tests out" for option in run.narrowed] + list(run.troubles)
+    if not reasons:
+        return None
+    return (
+        "--nnx-prune-snapshots deletes nothing here: " + "; ".join(reasons) + ". "
+        "Run it over the whole suite: pytest --nnx-prune-snapshots"
+    )

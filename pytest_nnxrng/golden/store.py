@@ -1,0 +1,113 @@
+"""Writing a golden so that a killed run leaves the old one or the new, nothing between."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_nnxrng.golden.inventory import TEMPORARY, Folders, remove_empty
+from pytest_nnxrng.golden.manifest import Golden, dumps
+from pytest_nnxrng.golden.values import write_values
+
+
+@dataclass
+class Staged:
+    """A golden made ready beside the place where it will stand: nothing is replaced yet."""
+
+    path: Path
+    golden: Golden
+    temporary: Path | None
+    folders: Folders
+
+    def commit(self) -> None:
+        """Put the golden in place: values first, then the manifest, then old values go.
+
+        Raises:
+          OSError: when it cannot be written; the old golden is whole then.
+        """
+        directory, stem = self.path.parent, self.path.name.removesuffix(".json")
+        try:
+            # Another process may have found the folder empty and removed it.
+            directory.mkdir(parents=True, exist_ok=True)
+            if self.temporary is not None:
+                assert self.golden.values is not None
+                self.temporary.replace(directory / self.golden.values)
+                self.folders.add(directory, stem, self.golden.values)
+                self.temporary = None
+            manifest = _temporary(directory, stem)
+            try:
+                manifest.write_text(dumps(self.golden), encoding="utf-8", newline="\n")
+                manifest.replace(self.path)
+            finally:
+                manifest.unlink(missing_ok=True)
+        finally:
+            self.discard()
+        for old in self.folders.values(directory, stem):
+            if old.name != self.golden.values:
+                old.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Leave no trace; the golden on disk, if any, stays as it is."""
+        if self.temporary is not None:
+            self.temporary.unlink(missing_ok=True)
+        self.temporary = None
+        remove_empty(self.path.parent)  # if staging made it, and nothing came to lie in it
+
+
+def stage(path: Path, golden: Golden, folders: Folders | None = None) -> Staged:
+    """Write the values of ``golden`` to a temporary file beside ``path``.
+
+    ``folders`` are those of the run, for which each folder is listed once.
+
+    Raises:
+      OSError: when they cannot be written.
+    """
+    folders = folders or Folders()
+    try:
+        return _stage(path, golden, folders)
+    except FileNotFoundError:
+        # Another process found the folder empty, and removed it, before we wrote to it.
+        return _stage(path, golden, folders)
+
+
+def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
+    directory, stem = path.parent, path.name.removesuffix(".json")
+    stored = [leaf for leaf in golden.leaves if leaf.stored and leaf.read is not None]
+    directory.mkdir(parents=True, exist_ok=True)
+    for left, pid in folders.leftovers(directory, stem):
+        if pid != os.getpid() and not _alive(pid):
+            left.unlink(missing_ok=True)
+    temporary = _temporary(directory, stem)
+    name = None
+    try:
+        if stored:
+            write_values(temporary, stored)
+            content = "\n".join(f"{leaf.path}\0{leaf.dtype}\0{leaf.digest}" for leaf in stored)
+            name = f"{stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.safetensors"
+        else:
+            temporary.touch()  # proves now that the folder can be written to
+            temporary.unlink()
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    # The arrays are on disk now: hold none of them until the test ends.
+    leaves = tuple(leaf.but(read=None, slabs=None) for leaf in golden.leaves)
+    made = replace(golden, values=name, leaves=leaves)
+    return Staged(path, made, temporary if name else None, folders)
+
+
+def _temporary(directory: Path, stem: str) -> Path:
+    return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,79 @@
+"""A test as pytest holds it -> plain values, and what is kept with it while it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+import pytest
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from pytest_nnxrng.check.state import TestChecks
+    from pytest_nnxrng.device.notation import Place
+    from pytest_nnxrng.golden.inventory import Folders
+    from pytest_nnxrng.golden.naming import Identity
+    from pytest_nnxrng.run.progress import Progress
+
+PARAMETER = "nnx_device"
+GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
+CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
+PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
+FOLDERS: pytest.StashKey[Folders] = pytest.StashKey()
+
+
+def is_place(value: object) -> TypeGuard[Place]:
+    """Whether a parameter is a device that this plugin chose."""
+    if value is None:  # most tests name no device, and need not load what knows them
+        return False
+    from pytest_nnxrng.device.notation import Place
+
+    return isinstance(value, Place)
+
+
+def our_place(item: pytest.Item) -> Place | None:
+    """The device that this plugin made a parameter of the test."""
+    value = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
+    return value if is_place(value) else None
+
+
+def identity(item: pytest.Item) -> Identity:
+    """What names a test's goldens: classes, function and parameters, as plain text.
+
+    The device under test is no part of it: one golden serves all.
+    """
+    from pytest_nnxrng.golden.naming import Identity
+
+    classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    function = getattr(item, "originalname", None) or item.name
+    rest = item.name.removeprefix(function)
+    parameters = rest[1:-1] if rest.startswith("[") and rest.endswith("]") else None
+    place = our_place(item)
+    if place is not None and parameters is not None:
+        # Our parameter was added after all others: its id is the last.
+        others = parameters.removesuffix(place.name)
+        parameters = others[:-1] if others else None
+    return Identity(".".join(classes), function, parameters)
+
+
+def writes() -> bool:
+    """Whether this process writes for all: of several under jax.distributed the first does."""
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.distributed.is_initialized():
+        return True
+    return bool(jax.process_index() == 0)
+
+
+def relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def holds_goldens(directory: Path) -> bool:
+    """Whether a directory that is called as folders of goldens are holds no code."""
+    try:
+        return not any(name.endswith(".py") for name in os.listdir(directory))
+    except OSError:
+        return False

@@ -1,0 +1,106 @@
+"""The end of a run that has goldens: those that no check asked for, the report, the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_nnxrng.device import notation
+from pytest_nnxrng.golden import inventory, policy
+from pytest_nnxrng.hooks.item import relative, writes
+from pytest_nnxrng.hooks.options import SETTINGS
+from pytest_nnxrng.report import machine, summary
+from pytest_nnxrng.run.outcomes import Check, Outcomes, Row, findings, totals
+
+# A run that came to its end; the last test of a suite may be the one that is gone.
+_ENDED = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
+
+
+class Ending:
+    """What is made of a run's outcomes when all its tests have run."""
+
+    def __init__(
+        self, config: pytest.Config, collected: Iterable[Row], troubles: Iterable[str]
+    ) -> None:
+        self.config = config
+        self.settings = config.stash[SETTINGS]
+        self.outcomes = Outcomes()
+        self.outcomes.collect(collected)
+        self.troubles = list(dict.fromkeys(troubles))
+        self.survey = inventory.Survey()
+        self.deleted: list[str] = []
+        self.refusal: str | None = None
+
+    def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Look for goldens that no check asked for, prune them and write the report if asked."""
+        for nodeid, row in reports.items():
+            self.outcomes.add(nodeid, row)
+        root = self.config.rootpath
+        beside = {(root / file).parent for file in self.outcomes.collected}
+        if self.settings.prune:
+            beside |= set(inventory.directories_below(self._roots(), self.settings.folder))
+        found = inventory.folders(sorted(beside), self.settings.folder)
+        self.survey = inventory.survey(self.outcomes, root, found)
+        if not writes():
+            return
+        if self.settings.prune:
+            self._prune(session)
+        if self.settings.report is not None:
+            machine.write(self.settings.report, self.outcomes, self.survey, root)
+
+    def _roots(self) -> list[Path]:
+        here = self.config.invocation_params.dir
+        return [
+            path if path.is_dir() else path.parent for path in map(here.joinpath, self.config.args)
+        ]
+
+    def _prune(self, session: pytest.Session) -> None:
+        troubles = list(self.troubles)
+        for file in self.survey.silent:
+            troubles.append(
+                f"{relative(file, self.config.rootpath)} is there but collected no test"
+            )
+        if session.exitstatus not in _ENDED:
+            troubles.append("the run did not come to its end")
+        self.refusal = policy.prune_refusal(policy.Run((), tuple(troubles)))
+        if self.refusal is not None:
+            if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            return
+        for path in self.survey.gone:
+            inventory.delete(path)
+            self.deleted.append(relative(path, self.config.rootpath))
+
+    def show(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the summary's section, if there is anything to say."""
+        root = self.config.rootpath
+        unused = [relative(path, root) for path in self.survey.unused]
+        gone = [] if self.deleted else [relative(path, root) for path in self.survey.gone]
+        checks = self.outcomes.all()
+        unplaced = self.outcomes.unplaced
+        if not (checks or unused or gone or self.deleted or self.refusal or unplaced):
+            return
+        terminalreporter.section("nnx snapshots", sep="-")
+        lines = summary.lines(
+            totals(checks), unused, gone, self.deleted, self._notes(checks), findings(checks)
+        )
+        for line in lines:
+            terminalreporter.line(line)
+
+    def _notes(self, checks: list[Check]) -> list[str]:
+        notes = list(dict.fromkeys(note for check in checks for note in check.notes))
+        if self.outcomes.unplaced:
+            names = notation.ids(self.settings.devices)
+            notes.append(
+                f"Run on one device alone, of {', '.join(names)}: {len(self.outcomes.unplaced)}. "
+                "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
+                "parametrised."
+            )
+        return notes + ([self.refusal] if self.refusal else [])

@@ -1,0 +1,125 @@
+"""The arguments of a build: the Rngs among them, copies of them, their keys and counts set."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from pytest_nnxrng.nnx import flatten
+
+# Tied parameters are no tree; where NNX can be set to trees, this asks for graphs.
+GRAPH = {"graph": True} if "graph" in inspect.signature(nnx.split).parameters else {}
+
+
+def find_rngs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Each ``nnx.Rngs``, and each ``nnx.RngStream`` outside of one, among the arguments."""
+    return list(_rngs((args, dict(kwargs)), set()))
+
+
+def copy_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments for a second build: NNX nodes copied by value, aliases kept.
+
+    All else is passed through, and so is a pytree without NNX nodes.
+    """
+    values = [*args, *kwargs.values()]
+    flattened = [_flatten(value) for value in values]
+    nodes = list({id(x): x for flat, _ in flattened for x in flat if _is_state(x)}.values())
+    if nodes:
+        copies = nnx.clone(nodes, **GRAPH)
+        for old, new in zip(nodes, copies, strict=True):
+            _order_attributes(old, new, set())
+        copy = {id(old): new for old, new in zip(nodes, copies, strict=True)}
+        values = [
+            treedef.unflatten([copy.get(id(x), x) for x in flat])
+            if any(map(_is_state, flat))
+            else value
+            for value, (flat, treedef) in zip(values, flattened, strict=True)
+        ]
+    return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
+
+
+def rekey(args: tuple[Any, ...], kwargs: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
+    """Set the base keys of the streams among the arguments; ``keys`` go by stream name."""
+    for name, stream in named_streams(args, kwargs).items():
+        if name in keys and keys[name].shape == stream.key[...].shape:
+            set_value(stream.key, keys[name])
+
+
+def set_value(variable: Any, value: Any) -> None:
+    # variable[...] = value is a scatter in newer versions of Flax, and .value is deprecated.
+    if hasattr(variable, "set_value"):
+        variable.set_value(value)
+    else:
+        variable.value = value
+
+
+def _is_state(value: Any) -> bool:
+    return flatten.is_node(value) or isinstance(value, nnx.Variable)
+
+
+def _flatten(value: Any) -> tuple[list[Any], Any]:
+    try:
+        return jax.tree_util.tree_flatten(value, is_leaf=_is_state)
+    except (TypeError, ValueError):
+        # A dictionary whose keys do not sort, say: it goes through as it is.
+        return [], None
+
+
+def states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arrays that are among the arguments, those inside of NNX nodes too."""
+    flat = [leaf for value in (*args, *kwargs.values()) for leaf in _flatten(value)[0]]
+    return [nnx.split([leaf], **GRAPH)[1] if _is_state(leaf) else leaf for leaf in flat]
+
+
+def _rngs(value: Any, seen: set[int]) -> Iterator[Any]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, nnx.Rngs | nnx.RngStream):
+        seen.update(id(stream) for stream in vars(value).values())
+        yield value
+    elif flatten.is_node(value):
+        for child in vars(value).values():
+            yield from _rngs(child, seen)
+    elif not isinstance(value, nnx.Variable):
+        try:
+            children = jax.tree_util.tree_leaves(value, is_leaf=lambda x: x is not value)
+        except (TypeError, ValueError):
+            return
+        for child in children:
+            if child is not value:
+                yield from _rngs(child, seen)
+
+
+def named_streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The streams of the arguments, by tag; a second of the same tag is ``params@2``."""
+    named: dict[str, Any] = {}
+    for found in find_rngs(args, kwargs):
+        streams = [found] if isinstance(found, nnx.RngStream) else vars(found).values()
+        for stream in streams:
+            if not isinstance(stream, nnx.RngStream) or any(stream is s for s in named.values()):
+                continue
+            name, n = stream.tag, 1
+            while name in named:
+                n += 1
+                name = f"{stream.tag}@{n}"
+            named[name] = stream
+    return named
+
+
+def _order_attributes(old: Any, new: Any, seen: set[int]) -> None:
+    # NNX sorts attributes when it clones, and a loop over an Rngs would draw in that order.
+    if not flatten.is_node(old) or id(old) in seen:
+        return
+    seen.add(id(old))
+    attributes = vars(new)
+    for name, child in vars(old).items():
+        if name in attributes:
+            attributes[name] = attributes.pop(name)
+            _order_attributes(child, attributes[name], seen)

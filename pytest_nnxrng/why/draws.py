@@ -1,0 +1,275 @@
+"""Causes from derivations: seeds, streams, draws and initializers that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.compare.estimate import difference
+from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance, gap_at_spots
+from pytest_nnxrng.leaf.leaf import Leaf, dtype_of, is_inexact
+from pytest_nnxrng.leaf.sketch import sketch
+from pytest_nnxrng.leaf.slabs import SLAB
+from pytest_nnxrng.leaf.spots import elements
+from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named, once
+
+_FEWEST = 8  # elements from which a constant ratio says something
+
+
+@dataclass(frozen=True)
+class _Move:
+    path: str
+    stream: str
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+
+    @property
+    def shift(self) -> int:
+        return self.new[0] - self.old[0] if self.old and self.new else 0
+
+
+def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
+    seeds: dict[str, list[str]] = {}
+    renamed_streams: dict[tuple[str, str], list[str]] = {}
+    moves: list[_Move] = []
+    initializers: list[str] = []
+    for d in differences:
+        old, new = evidence.expected[d.path], evidence.obtained[d.path]
+        assert old.draws is not None
+        assert new.draws is not None
+        if len(old.draws) == len(new.draws):
+            for then, now in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
+                stream = then[0]
+                if stream != now[0]:
+                    renamed_streams.setdefault((stream, now[0]), []).append(d.path)
+                    continue
+                if _base_moved(stream, evidence):
+                    seeds.setdefault(stream, []).append(d.path)
+                if then[1] != now[1]:
+                    moves.append(_Move(d.path, stream, then[1], now[1]))
+        else:
+            initializers.append(d.path)
+            continue
+        if new.rng:
+            continue
+        proven = evidence.proof == "derivation"
+        if proven and old.initializer == new.initializer:
+            continue
+        differs = comparable(evidence) and old.initializer != new.initializer
+        # A fit of samples is less exact than the ratio of the values themselves.
+        if differs or _is_scaled(evidence, old, new):
+            initializers.append(d.path)
+    causes = _seeds(evidence, seeds)
+    for (was, is_), paths in renamed_streams.items():
+        text = f"drawn from `{is_}`, in the golden from `{was}`: {named(paths)}"
+        causes.append(Cause("stream", once(paths), text, evidence.proof, f"`{was}` -> `{is_}`"))
+    causes += _moves(evidence, moves)
+    causes += _initializers(evidence, initializers)
+    return causes
+
+
+def _parse(label: str) -> tuple[str, tuple[int, ...]]:
+    stream, _, chain = label.partition("#")
+    links = chain.split("/") if chain else []
+    return stream, tuple(int(link) if link.isdecimal() else hash(link) for link in links)
+
+
+def _base_moved(stream: str, evidence: Evidence) -> bool:
+    old, new = (side.get(stream, {}) for side in evidence.streams)
+    return bool(old and new) and (old.get("impl"), old.get("key")) != (
+        new.get("impl"),
+        new.get("key"),
+    )
+
+
+def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
+    if not seeds:
+        return []
+    old, new = evidence.streams
+    both = sorted(old.keys() & new.keys())
+    every = all(_base_moved(name, evidence) for name in both)
+    shown = ", ".join(
+        f"{name} {_seed(old[name])} -> {_seed(new[name])}"
+        for name in both
+        if _base_moved(name, evidence)
+    )
+    paths = once([path for found in seeds.values() for path in found])
+    if every:
+        text = f"another seed ({shown}): {named(paths)}"
+        return [Cause("seed", paths, text, "base keys", shown)]
+    text = f"another base key of the stream ({shown}): {named(paths)}"
+    return [Cause("stream", paths, text, "base keys", shown)]
+
+
+def _seed(stream: Mapping[str, Any]) -> str:
+    key = stream.get("key")
+    if isinstance(key, list | tuple) and len(key) == 2 and key[0] == 0:
+        return str(key[1])
+    return str(key)
+
+
+def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
+    causes = []
+    for stream in dict.fromkeys(move.stream for move in moves):
+        every = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
+        forked = [m for m in every if len(m.old) != len(m.new)]
+        if forked:
+            causes.append(_forked(evidence, stream, forked))
+        here = [m for m in every if m not in forked]
+        runs: list[list[_Move]] = []
+        for move in here:
+            if runs and runs[-1][0].shift == move.shift:
+                runs[-1].append(move)
+            else:
+                runs.append([move])
+        shifts = [run[0].shift for run in runs]
+        # Insertions alone (or removals alone) shift later leaves ever further.
+        if (
+            len(runs) > 1
+            and not (shifts == sorted(shifts) and shifts[0] > 0)
+            and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
+        ):
+            causes.append(_reordered(evidence, stream, here))
+            continue
+        before = 0
+        for run in runs:
+            causes.append(_shifted(evidence, stream, run, before))
+            before = run[0].shift
+    return causes
+
+
+def _forked(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+    deeper = len(moves[0].new) > len(moves[0].old)
+    what = "split or forked first" if deeper else "no longer split or forked first"
+    first = moves[0]
+    shown = f"{first.path}: {_label(stream, first.old)} -> {_label(stream, first.new)}"
+    paths = once([m.path for m in moves])
+    text = f"keys of `{stream}` are {what} ({shown}): {named(paths)}"
+    return Cause("draws", paths, text, evidence.proof, f"keys of `{stream}` are {what}")
+
+
+def _reordered(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+    shown = ", ".join(
+        f"{m.path}: {_label(stream, m.old)} -> {_label(stream, m.new)}" for m in moves[:4]
+    )
+    more = ", ..." if len(moves) > 4 else ""
+    paths = once([m.path for m in moves])
+    text = f"keys are drawn from `{stream}` in another order ({shown}{more}): {named(paths)}"
+    return Cause("draws", paths, text, evidence.proof, f"`{stream}` in another order")
+
+
+def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int) -> Cause:
+    first, paths = run[0], once([move.path for move in run])
+    extra = first.shift - before
+    if not extra:
+        text = (
+            f"{first.path} draws {_label(stream, first.new)}, in the golden "
+            f"{_label(stream, first.old)}: {named(paths)}"
+        )
+        return Cause("draws", paths, text, evidence.proof, text)
+    what = f"{abs(extra)} {'more' if extra > 0 else 'fewer'} key{'s' if abs(extra) > 1 else ''}"
+    verb = "are" if abs(extra) > 1 else "is"
+    entry = [side.get(stream, {}).get("count") for side in evidence.streams]
+    if all(isinstance(n, int) for n in entry) and entry[1] - entry[0] == first.shift:
+        text = (
+            f"{what} had been drawn from `{stream}` before this build began "
+            f"({entry[0]} in the golden, {entry[1]} now): {named(paths)} moved"
+        )
+        return Cause(
+            "draws", paths, text, evidence.proof, f"{what} from `{stream}` before the build"
+        )
+    text = f"{what} {verb} drawn from `{stream}` before {first.path}: {named(paths)} moved"
+    place = _place(evidence, stream, first) if extra > 0 else ""
+    if place:
+        text += f" (see {place})"
+    return Cause(
+        "draws", paths, text, evidence.proof, f"{what} from `{stream}` before {first.path}"
+    )
+
+
+def _place(evidence: Evidence, stream: str, first: _Move) -> str:
+    """Where this run draws the key that was this leaf's in the golden."""
+    for draw in evidence.draws:
+        name, chain = _parse(draw.label)
+        if name == stream and chain == first.old:
+            inside = f" in {draw.module}" if draw.module else ""
+            return f"{draw.where}{inside}" if draw.where else draw.module
+    return ""
+
+
+def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        old, new = evidence.expected[path], evidence.obtained[path]
+        same_keys = old.draws == new.draws and not any(
+            _base_moved(_parse(draw)[0], evidence) for draw in new.draws or ()
+        )
+        ratio = _ratio(old, new) if same_keys else None
+        if ratio is not None:
+            change = f"the values are {ratio:.6g} times the golden's"
+        elif bool(old.draws) != bool(new.draws):
+            change = (
+                "random now, constant in the golden"
+                if new.draws
+                else "constant now, random in the golden"
+            )
+        else:
+            change = "another computation from the key to the values"
+            if same_keys and (old.digest is None or new.read is None):
+                change += _at_spots(old, new)
+        groups.setdefault(change, []).append(path)
+    return [
+        Cause("initializer", tuple(found), f"{change}: {named(found)}", evidence.proof, change)
+        for change, found in groups.items()
+    ]
+
+
+def _at_spots(old: Leaf, new: Leaf) -> str:
+    """What the spots say of another computation, where they do not show it."""
+    numbers = gap_at_spots(old, new, Tolerance(WEIGHTS))
+    if numbers is None or (numbers.differing and not numbers.is_rounding):
+        return ""
+    agree = "round to" if numbers.differing else "are"
+    return f", though those at its spots {agree} the golden's"
+
+
+def _is_scaled(evidence: Evidence, old: Leaf, new: Leaf) -> bool:
+    """Whether the values show another scale, where fingerprints do not compare."""
+    drawn = new.draws or ()
+    moved = any(_base_moved(_parse(draw)[0], evidence) for draw in drawn)
+    if not drawn or old.draws != new.draws or moved or old.size < _FEWEST:
+        return False
+    ratio = _ratio(old, new)
+    return ratio is not None and abs(ratio - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
+
+
+def _ratio(old: Leaf, new: Leaf) -> float | None:
+    """The constant c with new = c * old to rounding, if there is one that is not 1."""
+    if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
+        return None
+    if old.read is None and old.sketch is not None and new.read is not None:
+        ours = sketch(new.contents())
+        if ours is None or ours.size != old.sketch.size:
+            return None
+        return difference(old.sketch, ours).factor
+    if new.slabs is not None and new.slabs.nbytes > SLAB:
+        return None  # only a constant stands for so much in a golden
+    both = old.read is not None and new.read is not None
+    x, y = [leaf.read() if both and leaf.read else elements(leaf) for leaf in (old, new)]
+    if x is None or y is None or x.shape != y.shape:
+        return None
+    a, b = (array.astype(np.float64).reshape(-1) for array in (x, y))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
+        return None
+    ratio = float(a @ b / (a @ a))
+    allowed = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max())
+    fits = bool(np.abs(b - ratio * a).max() <= allowed)
+    return ratio if fits and ratio and f"{ratio:.6g}" != "1" else None
+
+
+def _label(stream: str, chain: Sequence[int]) -> str:
+    return f"{stream}#{'/'.join(map(str, chain))}"

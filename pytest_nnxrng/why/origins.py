@@ -1,0 +1,203 @@
+"""A finished model's mismatch: which draws made its leaves, on the golden's side and on ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.device.environment import under
+from pytest_nnxrng.leaf.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf.spots import elements, places
+from pytest_nnxrng.why import recovery
+from pytest_nnxrng.why.recovery import Origin, Some, Stream
+
+Streams = Mapping[str, Mapping[str, Any]]
+Held = np.ndarray | Some
+Changes = tuple[tuple[str, Any, Any], ...]
+
+_FLAGS = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
+_MOST = 200  # leaves that are looked at
+_MOST_OF_IT = 0.5  # of the tested elements stand as the draw has them
+_SAME_SCALE = 2e-3  # a share; fits of bfloat16 leaves repeat to about 1e-3
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Leaves with the draws that their values tell, by path, and the streams of these draws.
+
+    PRNG flags that changed explain what has the same draw on both sides (``reverted``), and
+    moved the others, too (``touched``).
+    """
+
+    expected: Mapping[str, Leaf]
+    obtained: Mapping[str, Leaf]
+    streams: tuple[dict[str, Any], dict[str, Any]]
+    reverted: Mapping[str, tuple[str, ...]]
+    touched: Mapping[str, tuple[str, ...]]
+
+
+def recall(
+    comparison: Comparison,
+    recorded: Mapping[str, Any],
+    running: Mapping[str, Any],
+    streams: tuple[Streams, Streams],
+    changes: Changes = (),
+) -> Recall | None:
+    """Recover the draws of leaves that differ; None if none is found on both sides.
+
+    ``recorded`` and ``running`` are the environments, ``streams`` those that the golden
+    recorded and those of this test, {} where these are not known: seeds 0 to 64 are tried then.
+    """
+    pairs = [
+        (d.expected, d.obtained)
+        for d in comparison.differences
+        if d.kinds == ("values",)
+        and d.expected
+        and d.obtained
+        and _can_tell(d.expected, d.obtained)
+    ]
+    pairs = [*pairs, *_renamed(comparison)][:_MOST]
+    if not pairs:
+        return None
+    counts = min(64 + 4 * comparison.leaves, 512)
+    theirs, ours = [_held(a, a) for a, _ in pairs], [_held(b, a) for a, b in pairs]
+    old, then = _origins(theirs, streams[0], recorded, counts)
+    new, now = _origins(ours, streams[1], running, counts)
+    flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
+    # Of draws from streams that are split or forked first, no seed is guessed.
+    if then and not now and not flags:
+        new, now = _origins(ours, then, running, counts)
+    elif now and not then and not flags:
+        old, then = _origins(theirs, now, recorded, counts)
+    bases = translated(now, then, changes)
+    expected, obtained, reverted, touched = {}, {}, {}, {}
+    for (a, b), was, is_ in zip(pairs, old, new, strict=True):
+        if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
+            continue  # moved after the draw: trained, or made orthogonal
+        same, made = _alike(was, is_), f"as {a.path} in the golden"
+        expected[a.path] = a.but(draws=(was.label,), initializer=made)
+        obtained[b.path] = b.but(draws=(is_.label,), initializer=made if same else "another")
+        stream = was.label.partition("#")[0]
+        same &= was.label == is_.label and _base(then, stream) == _base(bases, stream)
+        if flags and same and a.path == b.path:
+            reverted[a.path] = flags
+        elif flags and not same:
+            touched[b.path] = flags
+    if not expected:
+        return None
+    return Recall(expected, obtained, (then, now), reverted, touched)
+
+
+def _base(streams: Streams, name: str) -> Any:
+    stream = streams.get(name, {})
+    return stream.get("impl"), stream.get("key")
+
+
+def _renamed(comparison: Comparison) -> list[tuple[Leaf, Leaf]]:
+    """What went and what came, where only one on each side is of its type, shape and dtype."""
+    gone = _by_form([d.expected for d in comparison.differences if d.kinds == ("removed",)])
+    came = _by_form([d.obtained for d in comparison.differences if d.kinds == ("added",)])
+    return [
+        (gone[form][0], came[form][0])
+        for form in gone.keys() & came.keys()
+        if len(gone[form]) == len(came[form]) == 1 and _can_tell(gone[form][0], came[form][0])
+    ]
+
+
+def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
+    found: dict[Any, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf is not None and leaf.shape:
+            found.setdefault((leaf.type, leaf.shape, leaf.dtype), []).append(leaf)
+    return found
+
+
+def _can_tell(old: Leaf, new: Leaf) -> bool:
+    if (old.read or old.spots) is None or new.read is None or "constant" in old.statistics:
+        return False
+    return is_inexact(old.dtype) and not old.rng
+
+
+def _held(leaf: Leaf, golden: Leaf) -> Held:
+    """What there is of a leaf to tell its draw: all, or where the golden keeps no more, spots."""
+    if golden.read is not None and leaf.read is not None:
+        return leaf.read()
+    found = elements(leaf)
+    assert found is not None
+    return Some(leaf.shape, places(leaf), found)
+
+
+def _alike(a: Origin, b: Origin) -> bool:
+    if a.family != b.family:
+        return False
+    if not a.scale or not b.scale:
+        return True
+    return abs(a.scale / b.scale - 1) < _SAME_SCALE
+
+
+def _origins(
+    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
+) -> tuple[list[Origin | None], dict[str, Any]]:
+    offset = environment.get("jax_random_seed_offset")
+    if isinstance(offset, int) and hasattr(jax.config, "jax_random_seed_offset"):
+        with under({"jax_random_seed_offset": offset}):
+            return _recovered(values, streams, environment, counts)
+    return _recovered(values, streams, environment, counts)
+
+
+def _recovered(
+    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
+) -> tuple[list[Origin | None], dict[str, Any]]:
+    flags = {n: environment[n] for n in _FLAGS[:1] if isinstance(environment.get(n), bool)}
+    known = {
+        name: Stream(stream["impl"], tuple(stream["key"]))
+        for name, stream in streams.items()
+        if isinstance(stream, Mapping) and isinstance(stream.get("key"), list)
+    }
+    if known:
+        found = recovery.recover(values, known, counts=counts, flags=flags)
+        found = [_if_one(origin, known) for origin in found]
+        if any(found):
+            return found, {n: {"impl": s.impl, "key": list(s.key)} for n, s in known.items()}
+    impl = str(environment.get("jax_default_prng_impl", "threefry2x32"))
+    guess = recovery.recover_seed(values, impl=impl, flags=flags)
+    if guess is None:
+        return [None] * len(values), {}
+    base = recovery.seed_streams(guess[0], impl)
+    found = recovery.recover(values, base, counts=counts, flags=flags)
+    found = [_if_one(origin, base) for origin in found]
+    return found, {n: {"impl": s.impl, "key": list(s.key)} for n, s in base.items()}
+
+
+def _if_one(origin: Origin | None, streams: Mapping[str, Stream]) -> Origin | None:
+    """The origin, unless its key has several names: those of ``unsafe_rbg`` commute in a chain."""
+    if origin is None or "/" not in origin.label:
+        return origin
+    impl = streams[origin.label.partition("#")[0]].impl
+    return None if impl == "unsafe_rbg" else origin
+
+
+def translated(ours: Streams, recorded: Streams, changes: Changes) -> dict[str, dict[str, Any]]:
+    """Our base keys as the same seeds give them under the recorded implementation and offset.
+
+    A threefry key is the seed in two words; an rbg key is that twice
+    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
+    """
+    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
+    found: dict[str, dict[str, Any]] = {}
+    for name, stream in ours.items():
+        there = recorded.get(name, stream)
+        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
+        if len(key) % 2 == 0 and offset:
+            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
+            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
+        width = len(there.get("key") or key)
+        if width != len(key) and key[:2] * (len(key) // 2) == key:
+            key = key[:2] * (width // 2)
+        found[name] = {**stream, "impl": impl, "key": key}
+    return found
