@@ -12,7 +12,6 @@ import jax
 from flax import nnx
 
 import pytest_nnxrng
-
 from pytest_nnxrng.check.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,

@@ -796,7 +796,7 @@ def test_what_lies_on_several_devices_is_fetched():
     code = """
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from pytest_nnxrng.leaves import flatten
+from pytest_nnxrng.nnx.flatten import flatten
 spread = NamedSharding(Mesh(np.array(jax.devices()), ("x",)), P("x"))
 value = {"host": np.ones(4), "one": jax.numpy.ones(4), "two": jax.device_put(np.ones(4), spread)}
 print({leaf.path: leaf.fetched for leaf in flatten(value).leaves})
