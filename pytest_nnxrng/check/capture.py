@@ -24,10 +24,11 @@ from pytest_nnxrng.check.cautions import (
 )
 from pytest_nnxrng.check.state import Options, SnapshotError, TestChecks
 from pytest_nnxrng.compare.differences import compare
-from pytest_nnxrng.compare.numbers import Tolerance
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.passes import digested
-from pytest_nnxrng.nnx.flatten import Flat, flatten, is_node
+from pytest_nnxrng.nnx.flatten import flatten, is_node
 from pytest_nnxrng.run.progress import Progress
 from pytest_nnxrng.trace import derivation
 from pytest_nnxrng.why.explain import Build, derived

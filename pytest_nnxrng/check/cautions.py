@@ -9,7 +9,8 @@ import numpy as np
 import xxhash
 
 from pytest_nnxrng.leaf.digest import blocks, octets
-from pytest_nnxrng.leaf.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf.dtypes import is_inexact
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.slabs import Slabs
 
 _BLOCK = 1 << 16  # elements

@@ -10,8 +10,7 @@ from pytest_nnxrng.device.notation import writer
 from pytest_nnxrng.golden import manifest, naming
 from pytest_nnxrng.golden.manifest import Golden, GoldenError
 from pytest_nnxrng.golden.naming import Identity
-from pytest_nnxrng.leaf.aliases import aligned
-from pytest_nnxrng.nnx.flatten import Flat
+from pytest_nnxrng.leaf.flat import Flat, aligned
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden, GoldenError
 from pytest_nnxrng.golden.policy import Decision
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
-from pytest_nnxrng.nnx.flatten import Flat
 from pytest_nnxrng.report.machine import OBTAINED
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.explain import Build, derived, streams

@@ -17,7 +17,6 @@ from pytest_nnxrng.check.record import make_ready
 from pytest_nnxrng.check.state import Options, SnapshotError, TestChecks
 from pytest_nnxrng.check.variants import Form
 from pytest_nnxrng.check.verdict import Subject, beside, judge
-from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
@@ -167,7 +166,7 @@ def _run_init(
         )
     others: tuple[Form, ...] = ()
     if options.also:
-        allowed = tolerance(checks.settings, options, "init", {}, {})
+        allowed = options.tolerance(checks.settings, "init", {}, {})
         device = checks.platform_device()
         others = variants.built_alike(options.also, model, before, allowed, device)
     _run_check(checks, options, model, kind="init", build=before, repeats=same, others=others)

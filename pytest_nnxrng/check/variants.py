@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pytest_nnxrng.check.state import SnapshotError
 from pytest_nnxrng.compare.differences import Comparison, compare
-from pytest_nnxrng.compare.numbers import Tolerance
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.placement import axes
 from pytest_nnxrng.nnx.flatten import flatten, is_node

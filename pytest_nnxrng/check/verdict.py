@@ -10,14 +10,13 @@ from typing import Any
 from pytest_nnxrng.check.lookup import Found, left_alone
 from pytest_nnxrng.check.state import Options, Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison, compare
-from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.evaluate.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.manifest import Golden, GoldenError
 from pytest_nnxrng.golden.policy import Outcome, Status
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.nnx.flatten import Flat
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.cause import Cause, same_fingerprints
 from pytest_nnxrng.why.explain import Build, derived, explain, rekeyed_streams, streams
@@ -80,7 +79,7 @@ def judge(
     """
     comparison, error, obtained, build = None, found.error, sample.flat, subject.build
     then = found.golden.environment if found.golden is not None else now
-    allowed = tolerance(checks.settings, options, subject.kind, then, now)
+    allowed = options.tolerance(checks.settings, subject.kind, then, now)
     fingerprints = same_fingerprints(name for name, _, _ in changes)
     if found.golden is not None:
         trace = build.trace if build is not None and build.is_traced else None

@@ -10,9 +10,10 @@ import numpy as np
 
 from pytest_nnxrng.evaluate import spots
 from pytest_nnxrng.golden.manifest import Golden
-from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype
+from pytest_nnxrng.leaf.dtypes import UnsupportedDtype
+from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import COUNT, encode
-from pytest_nnxrng.nnx.flatten import Flat
 from pytest_nnxrng.trace.derivation import Trace
 
 
@@ -48,7 +49,7 @@ def sampled(flat: Flat, trace: Trace, known: Collection[str] = ()) -> Sampled:
             left_out[leaf.path] = f"has the dtype {leaf.dtype}, which no golden holds"
             return leaf
 
-    return Sampled(Flat(tuple(map(one, flat.leaves)), flat.aliases), left_out)
+    return Sampled(flat.each(one), left_out)
 
 
 def sampled_beside(
@@ -62,7 +63,7 @@ def sampled_beside(
     def one(leaf: Leaf) -> Leaf:
         return leaf.but(spots=golden[leaf.path].spots) if leaf.path in golden else leaf
 
-    flat = Flat(tuple(map(one, flat.leaves)), flat.aliases)
+    flat = flat.each(one)
     known = [p for p, old in golden.items() if old.digest is not None or not all_spots]
     return replace(sampled(flat, trace, known), proven=golden.keys())
 

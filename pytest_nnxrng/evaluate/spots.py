@@ -18,7 +18,7 @@ import numpy as np
 
 from pytest_nnxrng.evaluate.lazy import Evaluation, constant
 from pytest_nnxrng.evaluate.program import Program, Unselectable, is_key
-from pytest_nnxrng.evaluate.selection import chosen, unravel
+from pytest_nnxrng.leaf.spots import chosen, unravel
 from pytest_nnxrng.trace.derivation import Trace
 
 __all__ = ["Spots", "chosen", "evaluate"]

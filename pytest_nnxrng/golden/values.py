@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pytest_nnxrng.leaf.digest import digest
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of, storage
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_key, storage
+from pytest_nnxrng.leaf.leaf import Leaf
 
 UPDATE = "pytest --nnx-update-snapshots"
 
@@ -126,7 +127,7 @@ class Reader:
 
     def _checked(self, leaf: Leaf, stored: np.ndarray) -> np.ndarray:
         shape = leaf.shape
-        if leaf.dtype.startswith("key<"):
+        if is_key(leaf.dtype):
             shape = tuple(stored.shape) if stored.shape[:-1] == shape else (*shape, 0)
         elif dtype_of(leaf.dtype).kind == "c":
             shape = (*shape, 2)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_nnxrng.compare.differences import Difference
-from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
-from pytest_nnxrng.leaf.leaf import is_inexact
+from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, is_derived, named
 from pytest_nnxrng.why.draws import derivations
 from pytest_nnxrng.why.structure import structure
@@ -137,8 +137,8 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
 def _is_rekeyed(evidence: Evidence, d: Difference, words: set[str]) -> bool:
     """Whether a key is another by the flags that keys are made, split and folded under."""
     changed = {name for name, _, _ in evidence.changes}
-    is_key = d.expected is not None and d.expected.dtype.startswith("key<")
-    return is_key and "environment" in words and not changed.isdisjoint(_PRNG)
+    holds_keys = d.expected is not None and is_key(d.expected.dtype)
+    return holds_keys and "environment" in words and not changed.isdisjoint(_PRNG)
 
 
 def _shown(changes: Sequence[tuple[str, Any, Any]]) -> str:

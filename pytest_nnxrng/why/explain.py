@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from pytest_nnxrng.compare.differences import Comparison, compare
-from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
+from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.evaluate.sampling import followed, sampled
 from pytest_nnxrng.golden.manifest import Golden, GoldenError
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx import arguments
-from pytest_nnxrng.nnx.flatten import Flat, flatten
+from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace import derivation
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, same_fingerprints
 from pytest_nnxrng.why.diagnose import diagnose

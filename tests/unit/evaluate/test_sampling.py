@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pytest_nnxrng.evaluate import spots
-from pytest_nnxrng.evaluate.selection import chosen
+from pytest_nnxrng.leaf.spots import chosen
 from pytest_nnxrng.nnx import flatten
 from pytest_nnxrng.trace.derivation import trace
 from pytest_nnxrng.why import keystream
