@@ -25,7 +25,7 @@ class SnapshotError(Exception):
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What ``nnx_snapshot(...)`` was given."""
 
     name: str | None = None
