@@ -77,7 +77,11 @@ def test_colour_only_where_it_is_asked_for(mixed: Project):
     assert "\x1b" not in plain.text
     assert "\x1b" not in mixed.run().text
     coloured = mixed.run("--color=yes").text
-    ours = [line for line in coloured.splitlines() if "differs in" in line]
+    ours = [
+        line
+        for line in coloured.splitlines()
+        if line.startswith("\x1b") and "test_changed.output: " in line
+    ]
     assert ours
     assert all("\x1b" in line for line in ours)
 
@@ -97,7 +101,7 @@ def test_junit_xml_is_written_and_well_formed(mixed: Project):
     changed, missing = failures["test_changed"], failures["test_missing"]
     assert changed is not None
     assert missing is not None
-    assert "golden test_changed.output differs in" in (changed.get("message") or "")
+    assert "test_changed.output: forward: the model matches" in (changed.get("message") or "")
     assert "test_changed.output.json" in (changed.text or "")
     assert "pytest --nnx-update-snapshots" in (missing.text or "")
     assert run.ret == 1
@@ -110,14 +114,14 @@ def test_the_ways_to_say_more_or_less(mixed: Project, args: list[str]):
     run.does_not_say("INTERNALERROR")
     silent = "no:terminal" in args
     assert ("2 matched, 1 matched by rounding, 2 missing, 1 changed." in run.text) is not silent
-    assert ("differs in" in run.text) is not (silent or "--tb=no" in args)
+    assert ("  leaves  0 match, 1 differ" in run.text) is not (silent or "--tb=no" in args)
     if "-rA" in args:
         assert "PASSED tests/test_model.py::test_matched" in run.text
 
 
 def test_the_short_summary_says_what_it_is_about(mixed: Project):
     lines = "\n".join(mixed.env(CI="1").run().failures)
-    assert "golden test_changed.output differs in 1 of 1 leaves" in lines
+    assert "test_changed.output: forward: the model matches, its output does not" in lines
     assert "is missing" in lines
 
 
