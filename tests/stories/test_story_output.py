@@ -158,3 +158,53 @@ def test_a_failure_names_leaf_numbers_line_and_golden(mixed: Project):
         "environment: as recorded in the golden",
         "to accept: pytest --nnx-update-snapshots tests/test_model.py::test_changed",
     )
+
+
+def test_github_gets_annotations_and_a_summary(mixed: Project):
+    step = mixed.path / "summary.md"
+    run = mixed.env(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(step)).run("--nnx-report=out")
+    commands = [line for line in run.lines if line.startswith("::error ")]
+    assert len(commands) == 1
+    assert "forward: the model matches, its output does not (1 golden)" in commands[0]
+    told = step.read_text(encoding="utf-8")
+    assert "| **forward** the model matches, its output does not | 1 | 1 | 1 |" in told
+    assert told == (mixed.path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_nothing_of_github_elsewhere(mixed: Project):
+    run = mixed.run("--nnx-report=out")
+    assert not [line for line in run.lines if line.startswith("::")]
+    assert (mixed.path / "out" / "summary.md").is_file()
+
+
+def test_one_change_is_told_once_with_and_without_workers(project: Project):
+    project.write({"net.py": NET})
+    project.test("""
+        import os, pytest
+        from net import Net
+
+        @pytest.mark.parametrize("i", range(4))
+        def test_net(i, rngs, nnx_snapshot):
+            nnx_snapshot.check_init(Net, "EXTRA" in os.environ, rngs=rngs)
+    """)
+    project.run("--nnx-update-snapshots").came_to(passed=4)
+    changed = project.env(EXTRA="1")
+    for args in ([], ["-n", "2"]):
+        run = changed.run(*args).came_to(failed=4)
+        assert run.text.count("  why     draws: ") == 1
+        assert run.text.count("the same change as in tests/test_model.py::test_net[") == 3
+    coloured = changed.run("-n", "2", "--color=yes").text
+    assert "\x1b[31m\x1b[1mtest_net[" in coloured or "\x1b[1m\x1b[31mtest_net[" in coloured
+    assert changed.run("-v").text.count("  why     draws: ") == 4
+
+
+NET = """
+from flax import nnx
+
+class Net(nnx.Module):
+    def __init__(self, extra, rngs):
+        self.a = nnx.Linear(2, 3, rngs=rngs)
+        if extra:
+            rngs.params()
+        self.b = nnx.Linear(3, 2, rngs=rngs)
+"""
