@@ -8,6 +8,7 @@ from the same values. Reading trusts nothing: whatever a file holds, the outcome
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer
 from pytest_nnxrng.golden.values import GoldenError as GoldenError
 from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype, constant, dtype_of
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
-from pytest_nnxrng.leaf.sketch import Sketch
+from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
 FORMAT = 1
@@ -261,7 +262,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
-        sketch = Sketch.from_json(row["sketch"]) if "sketch" in row else None
+        sketch = _sketch(row["sketch"], dtype, shape) if "sketch" in row else None
         if "spots" in row:
             decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
@@ -290,6 +291,17 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     if not stored or reader is None:
         return leaf
     return leaf.but(read=lambda: reader.read(leaf))
+
+
+def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
+    real = real_of(dtype_of(dtype))
+    if real is None:
+        raise _Invalid(f'"sketch" of {dtype}, which has none')
+    parts = dtype_of(dtype).itemsize // real.itemsize
+    sketch = Sketch.from_json(value, real.name)
+    if sketch.size != math.prod(shape) * parts:
+        raise _Invalid(f'"sketch" is one of {sketch.size} numbers, the leaf has others')
+    return sketch
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_nnxrng.check.cautions import _same_slices
-from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance, gap
+from pytest_nnxrng.compare.gap import gap
+from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.sketch import sketch

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.compare.numbers import Tolerance, gap_at_spots
+from pytest_nnxrng.compare.gap import gap_at_spots
+from pytest_nnxrng.compare.numbers import Tolerance
 from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
 from pytest_nnxrng.leaf.spots import COUNT, at_spots, decode, elements, encode
 
