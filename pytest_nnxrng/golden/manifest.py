@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.golden.consistency import contradiction
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
 from pytest_nnxrng.golden.values import GoldenError as GoldenError
@@ -159,8 +160,15 @@ def _load_json(path: Path, text: str) -> dict[str, Any]:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{short(number)} is too large a number")
+        return float(number)
+
     try:
-        data: Any = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        data: Any = json.loads(
+            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
+        )
         if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
             json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -286,6 +294,8 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         stored=stored,
         kept=row.get("kept", False) is True,
     )
+    if wrong := contradiction(leaf):
+        raise _Invalid(wrong)
     if digest is not None and (elements := constant(leaf)) is not None:
         return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
     if not stored or reader is None:
