@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from pytest_nnxrng.compare.numbers import Numbers, gap, gap_at_spots
+from pytest_nnxrng.compare.gap import gap, gap_at_spots
+from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -192,6 +193,8 @@ def _leaf(
                 kinds.append("values")
             elif not kinds:
                 result.rounded[old.path] = numbers
+                if numbers.less:
+                    result.spotted.append(old.path)
                 return
     if kinds:
         result.differences.append(Difference(old.path, tuple(kinds), old, new, numbers))

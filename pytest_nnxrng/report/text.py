@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.report import rows
 from pytest_nnxrng.report.fold import folded, natural
-from pytest_nnxrng.report.rows import WIDTH as WIDTH
 from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.why.cause import Cause
 
