@@ -107,7 +107,8 @@ def _streamed(a: np.ndarray, slabs: Slabs, tolerance: Tolerance, leaf: Leaf) -> 
     """The same, slab by slab: most of the golden's elements stand for a constant."""
     rounds = is_inexact(leaf.dtype)
     sizes = scale(a) if rounds else Scale(0.0)
-    merged, flat, at = Numbers(0, 0, sizes.largest, _allowed(tolerance, leaf, sizes)), a.flat, 0
+    allowed = tolerance.of(leaf.dtype) * sizes.largest + tolerance.atol if rounds else 0.0
+    merged, flat, at = Numbers(0, 0, sizes.largest, allowed), a.flat, 0
     for piece in slabs.pieces():
         part = leaf.but(shape=(piece.size,))
         golden = np.asarray(flat[at : at + piece.size])
@@ -127,10 +128,6 @@ def _streamed(a: np.ndarray, slabs: Slabs, tolerance: Tolerance, leaf: Leaf) -> 
         )
         at += piece.size
     return merged
-
-
-def _allowed(tolerance: Tolerance, leaf: Leaf, sizes: Scale) -> float:
-    return tolerance.of(leaf.dtype) * sizes.largest + tolerance.atol
 
 
 def _tells_more(found: Numbers, shown: Numbers) -> bool:
@@ -172,6 +169,7 @@ def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
         sketched=told,
         where=verdict.where if verdict.kind == "changed" else (),
         changed=moved,
+        aside=bool(held.aside),
         less=_tells_less(held, new),
     )
 

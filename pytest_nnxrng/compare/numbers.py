@@ -48,6 +48,7 @@ class Numbers:
     sketched: str = ""
     spots: bool = False  # ``differing`` and ``total`` count spots, not all elements
     where: tuple[tuple[int, int], ...] = ()  # flat ranges that hold the difference
+    aside: bool = False  # masks and the like have a scale of their own (``leaf.scale``)
     less: bool = False  # it was told by less than the golden should hold
     changed: bool = False  # the sketch proves that an element moved further than allowed
 
@@ -151,6 +152,7 @@ def inexact(
         obtained=_show(y[show]),
         ulp=_ulp(x[show : show + 1], y[show : show + 1]),
         nonfinite=nonfinite,
+        aside=bool(sizes.aside),
     )
 
 

@@ -75,6 +75,7 @@ def test_the_worst_element_is_told_on_its_own_scale():
     assert found.numbers.scale == scale(a).rest
     assert found.numbers.allowed == pytest.approx(1e-5 * scale(a).rest)
     assert not found.numbers.is_rounding
+    assert found.numbers.aside
 
 
 def test_masks_that_were_added_to_the_logits_and_several_masks():
