@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.numbers import Numbers, gap, gap_at_spots
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
@@ -52,10 +53,11 @@ class Comparison:
     differences: tuple[Difference, ...] = ()
     spotted: tuple[str, ...] = ()
     proven: tuple[str, ...] = ()
+    static: tuple[Change, ...] = ()
 
     @property
     def matches(self) -> bool:
-        return not self.differences
+        return not (self.differences or self.static)
 
     @property
     def leaves(self) -> int:

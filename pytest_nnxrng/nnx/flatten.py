@@ -167,7 +167,7 @@ def _children(place: _Place, value: Any) -> Iterator[tuple[Any, Any]]:
             if isinstance(child, nnx.Variable) or is_node(child) or _holds_variables(child):
                 yield name, child
         return
-    children = [(_key(key_path[0]), child) for key_path, child in found]
+    children = [(plain_key(key_path[0]), child) for key_path, child in found]
     yield from _filed_by_id(value, children) if isinstance(value, dict) else children
 
 
@@ -199,7 +199,7 @@ def _holds_variables(value: Any) -> bool:
     return any(map(is_data, jax.tree_util.tree_leaves(value, is_leaf=is_data)))
 
 
-def _key(key: Any) -> Any:
+def plain_key(key: Any) -> Any:
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             return getattr(key, attribute)

@@ -42,6 +42,7 @@ CAUSES = (
     "renamed",
     "aliasing",
     "sharding",
+    "static",
     "environment",
     "rounding",
     "values",
