@@ -25,7 +25,7 @@ class SnapshotError(Exception):
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What ``nnx_snapshot(...)`` was given."""
 
     name: str | None = None
@@ -37,6 +37,7 @@ class Options:
     sharding: bool = False
     per_platform: bool = False
     also: Any = ()
+    static: bool = True
 
     def tolerance(
         self, settings: Settings, kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
@@ -75,6 +76,7 @@ class Result:
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
     written: bool = False
+    unrecorded: bool = False  # the golden was made before static state was kept
 
 
 @dataclass

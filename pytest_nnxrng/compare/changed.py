@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_nnxrng.leaf.modules import CLASS, Modules, Row
-from pytest_nnxrng.leaf.paths import is_below, prefixes
+from pytest_nnxrng.leaf.paths import is_below, parent, prefixes, tail
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,34 @@ def changed(
         elif path not in moved and not _inside(path, alone):
             found.append(Change(path, CLASS, *(row and row.get(CLASS, "") for row in (old, new))))
     return tuple(found)
+
+
+def alone(golden: Mapping[str, Row], run: Modules) -> tuple[Mapping[str, Row], Mapping[str, Row]]:
+    """The modules that the golden has and the run has not, and the other way round."""
+    gone = {path: row for path, row in golden.items() if path not in run.rows}
+    return gone, {path: row for path, row in run.rows.items() if path not in golden}
+
+
+def renamed(
+    modules: tuple[Mapping[str, Row], Mapping[str, Row]], leaves: Mapping[str, str]
+) -> tuple[Change, ...]:
+    """What changed in modules that have another path now, as their ``leaves`` (old -> new) tell."""
+    gone, came = modules
+    places = {_place(old, new) for old, new in leaves.items()}
+    found: list[Change] = []
+    for old, new in sorted(places):
+        for path in sorted(path for path in gone if is_below(path, old)):
+            other = new + path[len(old) :]
+            if other in came:
+                found += _attributes(other, gone[path], came[other], lenient=False)
+    return tuple(found)
+
+
+def _place(old: str, new: str) -> tuple[str, str]:
+    """``a.up.kernel``, ``b.up.kernel`` -> ``a``, ``b``: where two paths part."""
+    while old and new and tail(old) == tail(new):
+        old, new = parent(old), parent(new)
+    return old, new
 
 
 def _attributes(path: str, old: Row, new: Row, lenient: bool) -> list[Change]:

@@ -1,4 +1,4 @@
-"""How far apart two leaves may be: tables, and what settings, options and platforms make of them."""
+"""How far apart two leaves may be: tables, and what settings and platforms make of them."""
 
 from __future__ import annotations
 

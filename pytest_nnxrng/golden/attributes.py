@@ -33,12 +33,12 @@ def unpacked(data: Any) -> dict[str, Row]:
     """
     if not isinstance(data, dict):
         raise ValueError('"modules" is not a map of modules')
-    found = {}
+    found: dict[str, Row] = {}
     for path, entry in data.items():
         row = data.get(entry) if isinstance(entry, str) else entry
         if not isinstance(row, dict) or not isinstance(row.get(CLASS, ""), str):
             raise ValueError(f'"modules": {path} is neither a module nor like one')
-        if not all(map(_is_plain, row.values())):
+        if not all(value is None or _is_plain(value) for value in row.values()):
             raise ValueError(f'"modules": {path} holds what is no number, text or list of these')
         found[path] = row
     return found

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.golden.attributes import packed, unpacked
+from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
-from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
-from pytest_nnxrng.golden.values import GoldenError as GoldenError
+from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row

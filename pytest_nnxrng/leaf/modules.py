@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Numbers, texts, bools, and lists of these and of None; what is None has no entry.
+# Numbers, texts, bools, None, and lists of these. An attribute that is None may have no entry: it
+# has one where Flax has a part in the class, to be told from those that a release does not know.
 Row = Mapping[str, Any]
 CLASS = "class"  # the entry of a row that holds the name of the module's class
 

@@ -15,7 +15,6 @@ import math
 import re
 from collections.abc import Iterator
 from enum import Enum
-from types import FunctionType
 from typing import Any
 
 import jax
@@ -117,7 +116,7 @@ class _Reader:
         known = plain(value)
         if known is _UNKNOWN:
             self._within(place, label, value, row, library)
-        elif known is None:
+        elif known is None and not library:
             row.pop(label, None)  # a constant of the class that this instance unsets
         elif place.removeprefix(".") not in self.held and not _is_noise(label, value, library):
             row[label] = known

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.why.cause import Cause
-from pytest_nnxrng.why.structure import sharding
+from pytest_nnxrng.why.structure import attribute, sharding
 
 WIDTH = 80
 _DETAILED = 12  # differing leaves that get all their lines; the others get one each
@@ -64,8 +66,7 @@ def _check(shown: Shown, golden: str) -> str:
     elif shown.comparison.matches and shown.also:
         head = f"golden {name} matches, but the model depends on how it is built"
     else:
-        count = len(shown.comparison.differences)
-        head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
+        head = f"golden {name} differs in {_extent(shown.comparison)}"
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
@@ -73,6 +74,15 @@ def _check(shown: Shown, golden: str) -> str:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
+
+
+def _extent(comparison: Comparison) -> str:
+    modules = len({change.path for change in comparison.static})
+    static = f"the static state of {modules} module{'s' if modules > 1 else ''}"
+    if not comparison.differences:
+        return static
+    leaves = f"{len(comparison.differences)} of {comparison.leaves} leaves"
+    return f"{leaves} and {static}" if modules else leaves
 
 
 def _printable(line: str) -> str:
@@ -114,6 +124,19 @@ def _comparison(comparison: Comparison) -> list[str]:
             lines += _difference(difference, detailed=number < _DETAILED)
         if len(group) > _LISTED:
             lines.append(f"  ... and {len(group) - _LISTED} more leaves that differ")
+    return lines + _static(comparison.static)
+
+
+def _static(changes: Sequence[Change]) -> list[str]:
+    """The modules that are not as in the golden, apart from their leaves."""
+    lines = ["", "  modules: classes and static attributes, apart from the leaves"] * bool(changes)
+    for path, found in itertools.groupby(changes[:_LISTED], key=lambda change: change.path):
+        lines.append(f"  {path or '(the value)'}")
+        for change in found:
+            was, now = attribute(change.expected), attribute(change.obtained)
+            lines += _wrap(f"{change.attribute}: golden {was}, now {now}", "      ")
+    if len(changes) > _LISTED:
+        lines.append(f"  ... and {len(changes) - _LISTED} more attributes that differ")
     return lines
 
 

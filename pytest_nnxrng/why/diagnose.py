@@ -118,12 +118,12 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
         if is_derived(d.path, evidence):
             reason = " (the keys are the same; initializers do not compare across versions)"
         return "unknown", f"nothing is proven{reason}", ""
-    if evidence.model == ():
+    if evidence.model.matched:
         if evidence.changes:
             text = "the model matches; the environment or the forward pass moved"
             return "unknown", f"{text} ({_shown(evidence.changes)})", ""
         return "forward", "the model matches, its output does not", "the model's own check"
-    if evidence.model:
+    if evidence.model.causes:
         return "", "", ""  # its causes are the model's, which stand with the model's check
     if is_derived(d.path, evidence) and _unmoved(d.path, evidence):
         return "values", "the same draw, other numbers in places", evidence.proof

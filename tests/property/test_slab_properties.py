@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_nnxrng.check.cautions import _same_slices
+from pytest_nnxrng.check.warn import _same_slices
 from pytest_nnxrng.compare.numbers import gap
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest

@@ -13,8 +13,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.golden.manifest import FORMAT, Golden, GoldenError, dumps, read
+from pytest_nnxrng.golden.manifest import FORMAT, Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values
 from pytest_nnxrng.leaf import dtypes
 from pytest_nnxrng.leaf.digest import digest

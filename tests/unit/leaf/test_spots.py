@@ -9,8 +9,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.golden.manifest import Golden, GoldenError, dumps, read
+from pytest_nnxrng.golden.manifest import Golden, dumps, read
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import COUNT, at_spots, chosen, decode, elements, encode, places
