@@ -54,7 +54,7 @@ def _with_modules(obtained: Obtained, comparison: Comparison) -> Comparison:
     golden, modules = obtained.golden, obtained.modules
     if golden is None or golden.modules is None or modules is None or not modules.rows:
         return comparison
-    moved = [d.path for d in comparison.differences if not _STAYS.issuperset(d.kinds)]
+    moved = [d.path for d in comparison.differences if not _MOVES.isdisjoint(d.kinds)]
     for aliases in (golden.aliases, obtained.flat.aliases):
         moved += [*aliases.keys(), *aliases.values()]
     same_flax = all(name != "flax" for name, _, _ in obtained.changes)
@@ -62,8 +62,7 @@ def _with_modules(obtained: Obtained, comparison: Comparison) -> Comparison:
     return replace(comparison, static=found, alone=alone(golden.modules, modules))
 
 
-# In these ways a leaf differs that is where it was.
-_STAYS = frozenset({"type", "shape", "dtype", "sharding", "derivation", "values"})
+_MOVES = frozenset({"added", "removed", "aliasing"})
 
 
 def explain(compared: Compared) -> Explained:
