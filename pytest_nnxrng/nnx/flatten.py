@@ -31,7 +31,7 @@ _SCALARS: dict[type, tuple[str, str]] = {
     complex: ("python complex", "complex128"),
 }
 # The first is today's name; the second is the one of flax 0.11.
-_NODE: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
+NODES: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
 _REF: tuple[type, ...] = tuple(t for t in [getattr(jax, "Ref", None)] if t is not None)
 
 
@@ -46,7 +46,7 @@ class UnsupportedValue(TypeError):
 
 def is_node(value: object) -> bool:
     """Whether ``value`` is an NNX graph node: a Module, Optimizer, Metric, Rngs, ..."""
-    return isinstance(value, _NODE)
+    return isinstance(value, NODES)
 
 
 def holds_nnx(value: Any) -> bool:
