@@ -45,6 +45,7 @@ class Snapshot:
         sharding: bool = False,
         per_platform: bool = False,
         also: Any = (),
+        static: bool = True,
     ) -> Snapshot:
         """The same assertions with these options.
 
@@ -62,6 +63,7 @@ class Snapshot:
           also: other ways of building that must give ``check_init`` the same model: ``"jit"``
             (under ``nnx.jit``) and ``"sharded"`` (the same over a mesh, as the metadata of its
             Variables says), or ``{"sharded": mesh}``. They need no golden.
+          static: check the classes of modules and their static attributes, too.
 
         Raises:
           SnapshotError: for options that exclude each other or cannot be used.
@@ -79,7 +81,9 @@ class Snapshot:
         if abstract and also:
             raise SnapshotError("also=... builds the model: leave out abstract=True")
         ways = variants.wanted(also)
-        options = CheckOptions(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
+        options = CheckOptions(
+            name, tol, atol, exact, only, abstract, sharding, per_platform, ways, static
+        )
         return Snapshot(self._test, options)
 
     def check(self, value: T, name: str | None = None) -> T:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.golden.attributes import packed, unpacked
 from pytest_nnxrng.golden.consistency import contradiction
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
+from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
@@ -38,6 +40,7 @@ class Golden:
     aliases: Mapping[str, str]
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
+    modules: Mapping[str, Row] | None = None  # None: not recorded
 
 
 # -- writing ---------------------------------------------------------------------------
@@ -60,6 +63,8 @@ def dumps(golden: Golden) -> str:
         "values": golden.values,
         "aliases": dict(sorted(golden.aliases.items())),
     }
+    if golden.modules:
+        head["modules"] = packed(golden.modules)
     lines = [f"{_line(key)}: {_block(value)}" for key, value in head.items()]
     ordered = sorted(golden.leaves, key=lambda leaf: leaf.path)
     rows = [f"    {_line(leaf.path)}: {_line(_leaf_to_json(leaf))}" for leaf in ordered]
@@ -201,6 +206,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Golden:
             aliases=aliases,
             streams=_parse_streams(data),
             values=values,
+            modules=unpacked(data["modules"]) if "modules" in data else None,
         )
     except (_Invalid, ValueError, RecursionError) as error:
         raise broken(path, f"has been edited or damaged: {error}") from error

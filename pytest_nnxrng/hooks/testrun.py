@@ -212,6 +212,8 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=((result.note,) if result.note and told else ()) + result.notes,
         left=result.left,
+        modules=tuple(map(machine.module, comparison.static)) if comparison else (),
+        unrecorded=result.unrecorded,
     )
 
 

@@ -6,16 +6,19 @@ explains has its numbers in full. ``verbosity`` 1 (``pytest -v``) shows every le
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.report import rows
 from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.why.structure import attribute
 
 _DETAILED = 5  # differing leaves that get all their lines; the others get one each
 _LISTED = 200
@@ -203,6 +206,17 @@ def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> 
             lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
         if len(group) > most:
             lines.append(f"  ... and {len(group) - most} more leaves that differ (-vv: all)")
+    return lines + (_static(comparison.static) if verbosity >= 1 else [])
+
+
+def _static(changes: Sequence[Change]) -> list[str]:
+    """The modules that are not as in the golden, apart from their leaves."""
+    lines = ["", "  modules: classes and static attributes, apart from the leaves"] * bool(changes)
+    for path, found in itertools.groupby(changes, key=lambda change: change.path):
+        lines.append(f"  {path or '(the value)'}")
+        for change in found:
+            was, now = attribute(change.expected), attribute(change.obtained)
+            lines += wrap(f"{change.attribute}: golden {was}, now {now}")
     return lines
 
 
@@ -216,6 +230,8 @@ def _counts(comparison: Comparison, explained: int) -> str:
     if comparison.unread:
         counts.append(f"{len(comparison.unread)} agree but for values")
     counts.append(f"{len(differences)} differ")
+    if not differences:
+        return ", ".join(counts)
     if explained == len(differences):
         counts[-1] += ", as told above"
     elif explained:

@@ -21,7 +21,8 @@ class Check:
     those whose values follow from keys, initializers and environment. ``unread`` counts leaves
     without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
-    ``differences`` are the report's rows; ``left`` names the device of the run that writes the
+    ``differences`` and ``modules`` are the report's rows; ``unrecorded``: the golden was made
+    before static state was kept; ``left`` names the device of the run that writes the
     golden in place of this check's.
     """
 
@@ -44,13 +45,15 @@ class Check:
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     left: str = ""
+    modules: tuple[Mapping[str, Any], ...] = ()
+    unrecorded: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Check:
-        lists = ("causes", "differences", "notes")
+        lists = ("causes", "differences", "notes", "modules")
         return cls(**{**row, **{name: tuple(row[name]) for name in lists}})
 
 
@@ -152,6 +155,7 @@ class Totals:
     unproven_rounding: int = 0
     left: int = 0
     left_to: str = ""
+    unrecorded: int = 0
 
 
 def totals(checks: Iterable[Check]) -> Totals:
@@ -183,4 +187,5 @@ def totals(checks: Iterable[Check]) -> Totals:
         unproven_rounding=sum(c.status == "rounded" and c.same_environment for c in settled),
         left=len(left),
         left_to=", ".join(dict.fromkeys(left)),
+        unrecorded=sum(check.unrecorded for check in passed),
     )
