@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.golden.compact import expand
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
 from pytest_nnxrng.golden.values import GoldenError as GoldenError
@@ -220,7 +221,20 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
         if not all(type(word) is int and 0 <= word < 2**32 for word in words):
             raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
+        _check_owners(name, stream)
     return streams
+
+
+def _check_owners(name: str, stream: dict[str, Any]) -> None:
+    """Who drew its keys: a golden of an earlier version does not say."""
+    forks = stream.get("forks", {})
+    if not isinstance(forks, dict):
+        raise _Invalid(f'"streams": "forks" of {name} is not an object')
+    for key, rows in {"draws": stream.get("draws", []), **forks}.items():
+        try:
+            expand(rows)
+        except ValueError as error:
+            raise _Invalid(f'"streams": {key} of {name} {error}') from None
 
 
 def _listed(value: Any) -> list[Any]:

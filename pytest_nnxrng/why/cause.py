@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -36,13 +36,28 @@ class Cause:
     finding: str = ""
 
 
+class Site(Protocol):
+    """A module under construction."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def cls(self) -> str: ...
+    @property
+    def where(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A key drawn by this run's build: its label, the user's line, the module being built."""
+    """A key drawn by this run's build: its label, the user's line, the module being built.
+
+    ``sites`` are all modules under construction, innermost first: path, class, the user's line.
+    """
 
     label: str
     where: str = ""
     module: str = ""
+    sites: Sequence[Site] = ()
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,8 @@ class Evidence:
     model is rebuilt under recorded flags to those flags, ``touched`` those that change with
     these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
     these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
-    ``model`` tells what became of the model from which an output comes: its causes, () if it
-    matched, None if none was checked.
+    ``renamed`` maps the golden's paths to ours. ``model`` tells what became of the model from
+    which an output comes: its causes, () if it matched, None if none was checked.
     """
 
     kind: str
@@ -74,6 +89,7 @@ class Evidence:
     rebuilt: bool = False
     repeats: bool = True
     untraceable: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
     model: tuple[Cause, ...] | None = None
     proof: str = "derivation"
 

@@ -10,7 +10,7 @@ from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.leaf import is_inexact
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, is_derived, named
-from pytest_nnxrng.why.draws import derivations
+from pytest_nnxrng.why.draws import derivations, has_unknown_count
 from pytest_nnxrng.why.structure import structure
 
 _PRNG = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
@@ -41,7 +41,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     causes += _environment(evidence, evidence.comparison.differences)
     open_ = [d for d in open_ if d.path not in evidence.reverted]
     renamed = {new: evidence.expected[old] for old, new in pairs.items()}
-    evidence = replace(evidence, expected={**evidence.expected, **renamed})
+    evidence = replace(evidence, expected={**evidence.expected, **renamed}, renamed=pairs)
     both = [*open_, *(Difference(new, ("values",), old) for new, old in renamed.items())]
     derived = [d for d in both if is_derived(d.path, evidence)]
     causes += derivations(evidence, derived)
@@ -115,7 +115,9 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
                 "",
             )
         reason = evidence.untraceable and f" (not traced: {evidence.untraceable})"
-        if is_derived(d.path, evidence):
+        if is_derived(d.path, evidence) and has_unknown_count(evidence.obtained[d.path]):
+            reason = " (the count of its key is computed while building, so it is not known)"
+        elif is_derived(d.path, evidence):
             reason = " (the keys are the same; initializers do not compare across versions)"
         return "unknown", f"nothing is proven{reason}", ""
     if evidence.model == ():

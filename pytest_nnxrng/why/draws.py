@@ -16,20 +16,27 @@ from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named, once
+from pytest_nnxrng.why.order import before_the_build, by_owners
 
 _FEWEST = 8  # elements from which a constant ratio says something
+
+
+_Link = int | str  # a count, or what stands for one that is not known
 
 
 @dataclass(frozen=True)
 class _Move:
     path: str
     stream: str
-    old: tuple[int, ...]
-    new: tuple[int, ...]
+    old: tuple[_Link, ...]
+    new: tuple[_Link, ...]
 
     @property
-    def shift(self) -> int:
-        return self.new[0] - self.old[0] if self.old and self.new else 0
+    def shift(self) -> int | None:
+        """By how many draws, where both are known."""
+        old, new = self.old[:1], self.new[:1]
+        known = [link for link in (*old, *new) if isinstance(link, int)]
+        return known[1] - known[0] if len(known) == 2 else 0 if old == new else None
 
 
 def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
@@ -59,6 +66,8 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
         proven = evidence.proof == "derivation"
         if proven and old.initializer == new.initializer:
             continue
+        if has_unknown_count(old) or has_unknown_count(new):
+            continue  # such a count is part of the hash
         differs = comparable(evidence) and old.initializer != new.initializer
         # A fit of samples is less exact than the ratio of the values themselves.
         if differs or _is_scaled(evidence, old, new):
@@ -72,10 +81,14 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     return causes
 
 
-def _parse(label: str) -> tuple[str, tuple[int, ...]]:
+def _parse(label: str) -> tuple[str, tuple[_Link, ...]]:
     stream, _, chain = label.partition("#")
     links = chain.split("/") if chain else []
-    return stream, tuple(int(link) if link.isdecimal() else hash(link) for link in links)
+    return stream, tuple([int(link) if link.isdecimal() else link for link in links])
+
+
+def has_unknown_count(leaf: Leaf) -> bool:
+    return any("*" in _parse(label)[1] for label in leaf.draws or ())
 
 
 def _base_moved(stream: str, evidence: Evidence) -> bool:
@@ -115,31 +128,54 @@ def _seed(stream: Mapping[str, Any]) -> str:
 def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
     causes = []
     for stream in dict.fromkeys(move.stream for move in moves):
-        every = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
+        every = [m for m in moves if m.stream == stream]
         forked = [m for m in every if len(m.old) != len(m.new)]
         if forked:
             causes.append(_forked(evidence, stream, forked))
-        here = [m for m in every if m not in forked]
-        runs: list[list[_Move]] = []
-        for move in here:
-            if runs and runs[-1][0].shift == move.shift:
-                runs[-1].append(move)
-            else:
-                runs.append([move])
-        shifts = [run[0].shift for run in runs]
-        # Insertions alone (or removals alone) shift later leaves ever further.
-        if (
-            len(runs) > 1
-            and not (shifts == sorted(shifts) and shifts[0] > 0)
-            and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
-        ):
-            causes.append(_reordered(evidence, stream, here))
-            continue
-        before = 0
-        for run in runs:
-            causes.append(_shifted(evidence, stream, run, before))
-            before = run[0].shift
+        unknown = [m for m in every if m.shift is None]
+        if unknown:
+            causes.append(_unknown(evidence, stream, unknown))
+        here = [m for m in every if m not in forked and m not in unknown]
+        found = by_owners(evidence, stream, here) if here else []
+        causes += _by_counts(evidence, stream, here) if found is None else found
     return causes
+
+
+def _by_counts(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> list[Cause]:
+    """Of a golden that does not tell who drew which key: where counts grow apart."""
+    here = sorted(moves, key=lambda move: [str(link).zfill(10) for link in move.new])
+    runs: list[list[_Move]] = []
+    for move in here:
+        if runs and runs[-1][0].shift == move.shift:
+            runs[-1].append(move)
+        else:
+            runs.append([move])
+    shifts = [run[0].shift or 0 for run in runs]
+    # Insertions alone (or removals alone) shift later leaves ever further.
+    if (
+        len(runs) > 1
+        and not (shifts == sorted(shifts) and shifts[0] > 0)
+        and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
+    ):
+        return [_reordered(evidence, stream, here)]
+    causes, before = [], 0
+    for run, shift in zip(runs, shifts, strict=True):
+        causes.append(_shifted(evidence, stream, run, before))
+        before = shift
+    return causes
+
+
+def _unknown(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+    first, paths = moves[0], once([m.path for m in moves])
+    text = (
+        f"{first.path} draws {_label(stream, first.new)}, in the golden "
+        f"{_label(stream, first.old)}: * is a count that is computed while building"
+    )
+    return Cause("draws", paths, text + _of(paths), evidence.proof, text)
+
+
+def _of(paths: Sequence[str]) -> str:
+    return f" ({named(paths)})" if len(paths) > 1 else ""
 
 
 def _forked(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
@@ -164,7 +200,7 @@ def _reordered(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause
 
 def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int) -> Cause:
     first, paths = run[0], once([move.path for move in run])
-    extra = first.shift - before
+    extra = (first.shift or 0) - before
     if not extra:
         text = (
             f"{first.path} draws {_label(stream, first.new)}, in the golden "
@@ -175,13 +211,7 @@ def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int)
     verb = "are" if abs(extra) > 1 else "is"
     entry = [side.get(stream, {}).get("count") for side in evidence.streams]
     if all(isinstance(n, int) for n in entry) and entry[1] - entry[0] == first.shift:
-        text = (
-            f"{what} had been drawn from `{stream}` before this build began "
-            f"({entry[0]} in the golden, {entry[1]} now): {named(paths)} moved"
-        )
-        return Cause(
-            "draws", paths, text, evidence.proof, f"{what} from `{stream}` before the build"
-        )
+        return before_the_build(stream, (entry[0], entry[1]), paths, evidence.proof)
     text = f"{what} {verb} drawn from `{stream}` before {first.path}: {named(paths)} moved"
     place = _place(evidence, stream, first) if extra > 0 else ""
     if place:
@@ -271,5 +301,5 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
     return ratio if fits and ratio and f"{ratio:.6g}" != "1" else None
 
 
-def _label(stream: str, chain: Sequence[int]) -> str:
+def _label(stream: str, chain: Sequence[_Link]) -> str:
     return f"{stream}#{'/'.join(map(str, chain))}"

@@ -14,6 +14,7 @@ from pytest_nnxrng.compare.differences import Comparison, compare
 from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.evaluate.sampling import followed, sampled
+from pytest_nnxrng.golden.compact import compact
 from pytest_nnxrng.golden.manifest import Golden, GoldenError
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
@@ -86,6 +87,8 @@ def streams(trace: derivation.Trace) -> dict[str, dict[str, Any]]:
             "key": list(stream.key),
             "count": stream.count,
             "end": stream.end,
+            **({"draws": compact(stream.owners)} if stream.owners else {}),
+            **({"forks": {k: compact(v) for k, v in stream.forks.items()}} if stream.forks else {}),
         }
         for name, stream in trace.streams.items()
     }
@@ -163,7 +166,7 @@ def explain(
         and (old is not None or name == "jax_default_matmul_precision")
     }
     evidence = replace(
-        evidence, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws)
+        evidence, draws=tuple(Drawing(d.label, d.where, d.module, d.sites) for d in trace.draws)
     )
     if flags:
         ours = translated(ours, golden.streams, changes)
