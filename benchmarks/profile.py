@@ -19,13 +19,13 @@ import pytest
 # Where pytest-nnxrng looks each of them up; the steps of a check are apart from each other.
 STEPS = {
     "copies of the arguments": ("nnx.arguments", "copy_arguments"),
-    "reading the golden": ("check.snapshot", "load"),
+    "reading the golden": ("check.capture", "find"),
     "walking the model": ("check.capture", "flatten"),
     "hashing its leaves": ("check.capture", "digested"),
     "looking for what to warn of": ("check.snapshot", "warn"),
-    "comparing and deciding": ("check.snapshot", "judge"),
+    "comparing": ("check.verdict", "compare"),
 }
-WHOLE = {"all of the check": ("check.snapshot", "_run_check")}
+WHOLE = {"all of the check": ("check.snapshot", "_check")}
 
 
 class Timed:

@@ -6,24 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.check.cautions import (
+    from pytest_nnxrng.check.snapshot import Snapshot
+    from pytest_nnxrng.check.state import SnapshotError
+    from pytest_nnxrng.check.warn import (
         FixedSeedWarning,
         KeyReuseWarning,
         SnapshotWarning,
         WrongDeviceWarning,
         ZeroKernelWarning,
     )
-    from pytest_nnxrng.check.snapshot import Snapshot
-    from pytest_nnxrng.check.state import SnapshotError
 
 _HOMES = {
-    "FixedSeedWarning": "check.cautions",
-    "KeyReuseWarning": "check.cautions",
+    "FixedSeedWarning": "check.warn",
+    "KeyReuseWarning": "check.warn",
     "Snapshot": "check.snapshot",
     "SnapshotError": "check.state",
-    "SnapshotWarning": "check.cautions",
-    "WrongDeviceWarning": "check.cautions",
-    "ZeroKernelWarning": "check.cautions",
+    "SnapshotWarning": "check.warn",
+    "WrongDeviceWarning": "check.warn",
+    "ZeroKernelWarning": "check.warn",
 }
 __all__ = [
     "FixedSeedWarning",

@@ -18,8 +18,7 @@ from pytest_nnxrng.hooks.parametrize import (
     pytest_runtest_setup,
     pytest_sessionstart,
 )
-from pytest_nnxrng.hooks.recorder import Recorder
-from pytest_nnxrng.hooks.testrun import pytest_runtest_call, pytest_runtest_makereport
+from pytest_nnxrng.hooks.testrun import Recorder, pytest_runtest_call, pytest_runtest_makereport
 from pytest_nnxrng.run.settings import BadSetting
 
 __all__ = [

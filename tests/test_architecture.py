@@ -1,12 +1,14 @@
-"""The arrows between modules point one way; starting pytest imports nothing heavy.
+"""The arrows between wings point one way; starting pytest imports nothing heavy.
 
-Each module stands in the table with what it may import of this package and of others. What
-is imported inside a function, or for type checkers alone, may also be what `LATER` says.
+The docstring of each wing ends in the wings that it may import: that is the table, and the order of
+`WINGS` is the order of the house, from the bottom to the top. Inside a wing there are no circles.
+What pytest loads at its start (`STARTS`) imports the others inside functions.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,133 +21,55 @@ import pytest_nnxrng
 PACKAGE = Path(pytest_nnxrng.__file__).parent
 LONGEST = 400  # lines
 
-# -- the table: from the bottom of DESIGN's page to its top --------------------------------
+# -- the table --------------------------------------------------------------------------------
 
-STANDARD_LIBRARY_ALONE = {
-    "errors": "",
-    "naming": "settings",
-    "policy": "settings",
-    "outcomes": "",
-    "places": "errors",
-    "startup": "places",
-    "hardware": "places",
-    "settings": "errors",
-    "inventory": "naming outcomes policy",
-    "progress": "",
-    "report.machine": "inventory outcomes settings",
-    "report.summary": "outcomes",
+WINGS = (
+    *("run", "leaf", "device", "golden", "compare", "nnx"),
+    *("trace", "evaluate", "why", "report", "check", "hooks"),
+)
+NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
+JAX = NUMPY | {"jax", "jaxlib", "flax"}
+# What a wing may import of others' packages; in hooks, and at the top, but inside functions.
+OTHERS = {
+    "run": set(),
+    "leaf": NUMPY,
+    "device": JAX,
+    "golden": NUMPY,
+    "compare": NUMPY,
+    "nnx": JAX,
+    "trace": JAX,
+    "evaluate": JAX,
+    "why": JAX,
+    "report": NUMPY,
+    "check": JAX,
+    "hooks": {"pytest"},
+    "": {"pytest"},
 }
-# numpy and what holds and packs its arrays
-CORE = {
-    "slabs": "",
-    "digest": "slabs",
-    "placement": "",
-    "leaf": "placement slabs",
-    "moments": "digest leaf slabs",
-    "sketch": "digest moments slabs",
-    "judge": "sketch",
-    "evidence": "",
-    "folding": "",
-    "selection": "",
-    "cautions": "digest leaf slabs",
-    "ties": "leaf",
-    "values": "digest leaf",
-    "spot_text": "leaf selection slabs",
-    "golden": "inventory leaf placement sketch spot_text values",
-    "numbers": "judge leaf sketch slabs spot_text",
-    "compare": "digest leaf numbers placement spot_text",
-    "causes": "compare leaf",
-    "structure": "causes compare leaf placement",
-    "moves": "causes compare judge leaf numbers sketch slabs spot_text",
-    "diagnose": "causes compare leaf moves numbers structure",
-    "passes": "digest leaf moments progress sketch spot_text",
-    "store": "golden inventory values",
-    "report.forms": "compare numbers",
-    "report.text": "causes compare leaf numbers structure",
+# The modules that need no more than the standard library, since a run without goldens loads them.
+LIGHT = {
+    *("device.notation", "device.startup", "device.hardware"),
+    *("golden.naming", "golden.policy", "golden.inventory"),
+    *("report.machine", "report.summary"),
 }
-# the only modules that import jax or flax
-JAX = {
-    "environment": "",
-    "expression": "",
-    "source": "",
-    "keystream": "",
-    "rngs": "settings",
-    "devices": "errors hardware places startup",
-    "processes": "",
-    "sharded": "leaf processes slabs",
-    "jaxprs": "",
-    "loops": "expression jaxprs",
-    "fingerprint": "expression folding jaxprs loops",
-    "leaves": "golden leaf placement sharded slabs",
-    "arguments": "leaves",
-    "program": "selection",
-    "elements": "program selection",
-    "scans": "program selection",
-    "demand": "elements folding jaxprs program scans selection",
-    "spots": "demand derivation program selection",
-    "derivation": "arguments expression fingerprint leaves loops source",
-    "recovery": "evidence keystream leaf rngs",
-    "recall": "compare environment leaf recovery spot_text",
-    "sampling": "derivation golden leaf leaves spot_text spots",
-    "explain": (
-        "arguments causes compare derivation diagnose environment golden leaf leaves numbers "
-        "passes recall sampling"
-    ),
-    "checks": "causes compare inventory naming policy progress settings store",
-    "lookup": "checks golden leaves naming places ties",
-    "agreement": "checks leaf leaves lookup policy processes",
-    "allowance": "checks numbers settings",
-    "capture": "cautions checks compare derivation explain golden leaves numbers passes progress",
-    "equivalence": "checks compare derivation explain leaves numbers passes placement",
-    "judging": (
-        "allowance causes checks compare derivation environment explain golden leaf leaves lookup "
-        "policy sampling"
-    ),
-    "recording": (
-        "checks compare derivation environment explain golden inventory leaf leaves passes policy "
-        "processes report.machine sampling store"
-    ),
-    "snapshot": (
-        "agreement allowance arguments capture checks derivation environment equivalence explain "
-        "judging leaves lookup naming recording report.forms settings"
-    ),
+# What pytest executes at every start, whoever uses it: everything else is imported in functions.
+STARTS = {
+    *("", "plugin", "run", "run.settings", "hooks", "hooks.options", "hooks.item"),
+    *("hooks.parametrize", "hooks.fixtures", "hooks.testrun"),
 }
-# the only modules that import pytest; pytest itself loads `plugin` alone
-PYTEST = {
-    "items": "",
-    "options": "settings",
-    "placing": "errors items options settings",
-    "fixtures": "errors items options placing",
-    "running": "items options placing",
-    "recorder": "items options",
-    "ending": "inventory items options outcomes places policy report.machine report.summary",
-    "plugin": "fixtures items options placing recorder running settings",
-}
-TOP = {"": "", "report": ""}
-MODULES = STANDARD_LIBRARY_ALONE | CORE | JAX | PYTEST | TOP
-NUMERIC = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
-# pytest executes these, and the package before them, at every start: they import late.
-LATER = {
-    "settings": "places",
-    "items": "checks inventory naming places progress",
-    "options": "devices hardware places startup",
-    "fixtures": "checks devices inventory processes progress rngs snapshot",
-    "running": "agreement checks outcomes policy report.machine report.text",
-    "recorder": "ending outcomes",
-    "placing": "devices places startup",
-    "plugin": "policy progress report.machine",
-    "": "cautions checks snapshot",
-    "report.machine": "compare leaf",
-}
-LATER_OTHERS = {module: {"jax", "flax"} for module in PYTEST}
 
 
-def others(module):
-    if module in STANDARD_LIBRARY_ALONE or module in ("", "report"):
+def allowed(wing):
+    """The wings that the docstring of a wing says it may import."""
+    text = " ".join((ast.get_docstring(ast.parse(SOURCES[wing])) or "").split())
+    told = re.search(r"May import (.*?)\.$", text)
+    assert told, f"{wing}: the docstring does not end in what it may import"
+    if told[1] == "no other wing":
         return set()
-    if module in PYTEST:
-        return {"pytest"}
-    return NUMERIC | ({"jax", "jaxlib", "flax"} if module in JAX else set())
+    below = set(WINGS[: WINGS.index(wing)])
+    named = set(re.findall(r"[a-z]+", told[1])) & set(WINGS)
+    if "every wing" in told[1]:
+        return below - named
+    return named
 
 
 # -- reading imports -----------------------------------------------------------------------
@@ -185,7 +109,11 @@ def ours(name):
         return None
     inside = base.removeprefix("pytest_nnxrng").removeprefix(".")
     whole = f"{inside}.{item}".strip(".") if item else inside
-    return whole if whole in MODULES else inside
+    return whole if whole in SOURCES else inside
+
+
+def wing_of(module):
+    return module.partition(".")[0] if module.partition(".")[0] in WINGS else ""
 
 
 INTERNAL = ("_pytest", "jax._src", "jaxlib.", "flax.")  # flax.nnx aside
@@ -215,23 +143,53 @@ def internals(source):
 def violations(sources):
     """What in ``sources`` (module -> text) breaks the table, as lines of text."""
     for module, source in sources.items():
-        if module not in MODULES:
-            yield f"{module} is not in the table"
+        wing = wing_of(module)
+        if not wing and module not in ("", "plugin", "__main__"):
+            yield f"{module} is in no wing"
             continue
-        now, later = (set(table.get(module, "").split()) for table in (MODULES, LATER))
         for found in imports(source):
-            mine = ours(found.module)
-            root = found.module.partition(":")[0].partition(".")[0]
-            if mine is not None:
-                if mine not in now and not (found.later and mine in later):
-                    yield f"{module} imports {mine or 'the package'}"
-            elif found.module.startswith("."):
-                yield f"{module} imports {found.module} relatively"
-            elif root not in sys.stdlib_module_names | others(module) and not (
-                found.later and root in LATER_OTHERS.get(module, ())
-            ):
-                yield f"{module} imports {root}"
+            yield from (f"{module} imports {told}" for told in _forbidden(module, wing, found))
         yield from (f"{module} uses {name}" for name in internals(source))
+
+
+def _forbidden(module, wing, found):
+    mine = ours(found.module)
+    root = found.module.partition(":")[0].partition(".")[0]
+    early = module in STARTS and not found.later
+    if found.module.startswith("."):
+        yield f"{found.module} relatively"
+    elif mine is not None:
+        there = wing_of(mine)
+        if early and mine not in STARTS:
+            yield f"{mine} at pytest's start"
+        elif wing and there != wing and (there not in allowed(wing)):
+            yield mine or "the package"
+        elif mine == "plugin":
+            yield "plugin"
+    elif root not in sys.stdlib_module_names:
+        light = module in LIGHT or (wing == "hooks" and not found.later) or early
+        others = OTHERS[wing] - (JAX if light else set())
+        if root not in others and not (wing in ("hooks", "") and found.later and root in JAX):
+            yield root
+
+
+def circles(sources):
+    """The modules of a wing that import each other in a circle, at their start or later."""
+    arrows = {
+        module: {
+            mine
+            for found in imports(source)
+            if (mine := ours(found.module)) in sources
+            and mine != module
+            and wing_of(mine) == wing_of(module) != ""
+            and mine != wing_of(mine)
+        }
+        for module, source in sources.items()
+    }
+    done = set()
+    while ready := {module for module in arrows.keys() - done if arrows[module] <= done}:
+        done |= ready
+    return sorted(arrows.keys() - done)
 
 
 def name_of(path):
@@ -242,6 +200,9 @@ def name_of(path):
 SOURCES = {name_of(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 
 
+TOP = {"", "plugin"}
+
+
 # -- the rules -------------------------------------------------------------------------------
 
 
@@ -250,43 +211,53 @@ def test_a_module_imports_what_the_table_allows(module):
     assert list(violations({module: SOURCES[module]})) == []
 
 
-def test_the_table_has_no_modules_that_are_gone():
-    assert MODULES.keys() - SOURCES.keys() == set()
+def test_every_wing_is_in_its_place():
+    assert {module for module in SOURCES if "." not in module} == {*WINGS, *TOP}
+    for wing in WINGS:
+        assert allowed(wing) <= set(WINGS[: WINGS.index(wing)]), wing
 
 
-def test_the_arrows_point_one_way():
-    done: set[str] = set()
-    arrows = {m: set(MODULES[m].split()) | set(LATER.get(m, "").split()) for m in MODULES}
-    while len(done) < len(arrows):
-        ready = {module for module in arrows.keys() - done if arrows[module] <= done}
-        assert ready, f"a circle among {sorted(arrows.keys() - done)}"
-        done |= ready
+def test_what_a_wing_may_import_it_does_import():
+    for wing in WINGS:
+        used = {
+            wing_of(mine)
+            for module, source in SOURCES.items()
+            if wing_of(module) == wing
+            for found in imports(source)
+            if (mine := ours(found.module)) is not None
+        }
+        if wing != "hooks":
+            assert allowed(wing) <= used, wing
 
 
-def test_the_groups_are_built_on_each_other():
-    standard, core = set(STANDARD_LIBRARY_ALONE), set(STANDARD_LIBRARY_ALONE) | set(CORE)
-    for module, needed in STANDARD_LIBRARY_ALONE.items():
-        assert set(needed.split()) <= standard, module
-    for module, needed in CORE.items():
-        assert set(needed.split()) <= core, module
-    for module, needed in PYTEST.items():
-        assert set(needed.split()) <= standard | set(PYTEST), module
+def test_there_are_no_circles_inside_a_wing():
+    assert circles(SOURCES) == []
 
 
-TO_SPLIT: set[str] = set()
+def test_what_starts_is_there():
+    assert SOURCES.keys() >= STARTS
+    assert SOURCES.keys() >= LIGHT
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        pytest.param(m, marks=pytest.mark.xfail(strict=False, reason="too long, to be split"))
-        if m in TO_SPLIT
-        else m
-        for m in sorted(SOURCES)
-    ],
-)
+@pytest.mark.parametrize("module", sorted(SOURCES))
 def test_no_module_is_too_long_to_be_read(module):
     assert len(SOURCES[module].splitlines()) <= LONGEST
+
+
+ENDINGS = ("ment", "ings", "ing", "ers", "er", "ies", "es", "s", "y", "e")
+
+
+def stem(name):
+    for ending in ENDINGS:
+        if name.endswith(ending) and len(name) - len(ending) >= 4:
+            return name.removesuffix(ending)
+    return name
+
+
+def test_no_two_names_differ_by_an_ending_alone():
+    names = {module.rpartition(".")[2] for module in SOURCES if module.count(".") == 1}
+    assert len({stem(name) for name in names}) == len(names)
+    assert len(names) == sum(module.count(".") == 1 for module in SOURCES)
 
 
 # -- the rules can fail ------------------------------------------------------------------------
@@ -295,34 +266,33 @@ def test_no_module_is_too_long_to_be_read(module):
 @pytest.mark.parametrize(
     ("module", "line", "told"),
     [
-        ("naming", "import numpy as np", "naming imports numpy"),
-        ("naming", "from pytest_nnxrng import policy", "naming imports policy"),
-        ("naming", "from pytest_nnxrng.golden.policy import Mode", "naming imports policy"),
-        ("naming", "import pytest_nnxrng.golden.policy", "naming imports policy"),
-        ("naming", "import pytest_nnxrng", "naming imports the package"),
-        ("naming", "from . import policy", "naming imports .:policy relatively"),
-        ("naming", "def f():\n    import jax", "naming imports jax"),
-        ("report.summary", "from pytest_nnxrng.report import text", "imports report.text"),
-        ("golden", "import jax", "golden imports jax"),
-        ("compare", "from flax import nnx", "compare imports flax"),
-        ("compare", "import pytest", "compare imports pytest"),
-        ("leaves", "import pytest", "leaves imports pytest"),
-        ("leaves", "from pytest_nnxrng.check.snapshot import Result", "leaves imports snapshot"),
-        ("leaves", "from importlib import import_module; import_module('optax')", "imports optax"),
-        ("leaves", "from jax._src import core", "leaves uses jax._src.core"),
-        ("leaves", "import jax._src.core", "leaves uses jax._src.core"),
-        ("leaves", "import jax\nx = jax._src.core.f()", "is private"),
-        ("leaves", "from flax import nnx\nx = nnx.Module._f", "leaves uses nnx.Module._f"),
-        ("leaves", "from flax.nnx import graph", "leaves uses flax.nnx.graph"),
-        ("leaves", "import flax.nnx.graph", "leaves uses flax.nnx.graph"),
+        ("golden.naming", "import numpy as np", "golden.naming imports numpy"),
+        ("run.settings", "from pytest_nnxrng.golden import policy", "imports golden.policy"),
+        ("run.settings", "from pytest_nnxrng.golden.policy import Mode", "imports golden.policy"),
+        ("run.settings", "import pytest_nnxrng.golden.policy", "imports golden.policy"),
+        ("run.progress", "import jax", "run.progress imports jax"),
+        ("golden.store", "from . import policy", "imports .:policy relatively"),
+        ("golden.store", "def f():\n    import jax", "golden.store imports jax"),
+        ("report.summary", "import numpy", "report.summary imports numpy"),
+        ("compare.numbers", "from flax import nnx", "compare.numbers imports flax"),
+        ("compare.numbers", "import pytest", "compare.numbers imports pytest"),
+        ("nnx.flatten", "from pytest_nnxrng.check.state import Result", "imports check.state"),
+        ("nnx.flatten", "def f():\n    from pytest_nnxrng.golden import store", "golden.store"),
+        ("nnx.flatten", "from importlib import import_module; import_module('optax')", "optax"),
+        ("nnx.flatten", "from jax._src import core", "nnx.flatten uses jax._src.core"),
+        ("nnx.flatten", "import jax._src.core", "nnx.flatten uses jax._src.core"),
+        ("nnx.flatten", "import jax\nx = jax._src.core.f()", "is private"),
+        ("nnx.flatten", "from flax import nnx\nx = nnx.Module._f", "uses nnx.Module._f"),
+        ("nnx.flatten", "from flax.nnx import graph", "nnx.flatten uses flax.nnx.graph"),
+        ("nnx.flatten", "import flax.nnx.graph", "nnx.flatten uses flax.nnx.graph"),
         ("plugin", "from _pytest.config import Config", "plugin imports _pytest"),
         ("plugin", "import jax", "plugin imports jax"),
-        ("plugin", "from pytest_nnxrng import snapshot", "plugin imports snapshot"),
-        ("plugin", "from pytest_nnxrng import leaves", "plugin imports leaves"),
-        ("options", "from pytest_nnxrng import plugin", "options imports plugin"),
-        ("running", "import jax", "running imports jax"),
-        ("", "from pytest_nnxrng import snapshot", " imports snapshot"),
-        ("newcomer", "", "newcomer is not in the table"),
+        ("plugin", "from pytest_nnxrng.check import snapshot", "check.snapshot at pytest's start"),
+        ("hooks.options", "from pytest_nnxrng.device import resolve", "at pytest's start"),
+        ("hooks.options", "from pytest_nnxrng import plugin", "imports plugin"),
+        ("hooks.testrun", "import jax", "hooks.testrun imports jax"),
+        ("", "from pytest_nnxrng.check import snapshot", "imports check.snapshot"),
+        ("newcomer", "", "newcomer is in no wing"),
     ],
 )
 def test_a_module_that_breaks_a_rule_is_found(module, line, told):
@@ -334,14 +304,24 @@ def test_a_module_that_breaks_a_rule_is_found(module, line, told):
     [
         ("plugin", "def f():\n    import jax"),
         ("plugin", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import flax"),
-        ("fixtures", "def f():\n    from pytest_nnxrng import snapshot"),
-        ("leaves", "import jax\nx = jax.__version__"),
-        ("leaves", "from flax import nnx\nimport jax.numpy as jnp"),
-        ("compare", "import numpy as np\nfrom pytest_nnxrng.leaf import Leaf"),
+        ("hooks.fixtures", "def f():\n    from pytest_nnxrng.check import snapshot"),
+        ("nnx.flatten", "import jax\nx = jax.__version__"),
+        ("nnx.flatten", "from flax import nnx\nimport jax.numpy as jnp"),
+        ("compare.numbers", "import numpy as np\nfrom pytest_nnxrng.leaf.leaf import Leaf"),
     ],
 )
 def test_what_is_allowed_is_not_found(module, line):
     assert list(violations({module: line})) == []
+
+
+def test_a_circle_is_found():
+    both = {
+        "golden.store": "from pytest_nnxrng.golden import values",
+        "golden.values": "def f():\n    from pytest_nnxrng.golden.store import stage",
+        "golden.naming": "from pytest_nnxrng.golden import store",
+    }
+    assert circles(both) == ["golden.naming", "golden.store", "golden.values"]
+    assert circles({**both, "golden.values": ""}) == []
 
 
 # -- what starting pytest costs ------------------------------------------------------------------
@@ -389,7 +369,7 @@ def test_a_run_that_uses_no_fixture_imports_nothing_heavy(project, arguments):
     assert {name for name in modules if name.partition(".")[0] in HEAVY} == set()
     started = {name_of_ours for name in modules if (name_of_ours := ours(name)) is not None}
     # Python tells of what an import statement imports; pytest calls for `plugin` and its package.
-    assert started | {"", "plugin"} == {"", "errors", "settings", *PYTEST} - {"ending"}
+    assert started | {"", "plugin"} == STARTS
 
 
 def test_asking_for_the_version_imports_nothing_heavy(project):

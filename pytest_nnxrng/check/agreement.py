@@ -20,8 +20,8 @@ from pytest_nnxrng.check.state import Result, SnapshotError, TestChecks
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.device.processes import LostProcess
 from pytest_nnxrng.golden.policy import Outcome
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.nnx.flatten import Flat
 
 _DIFFERENT = {
     "options": "was started with other options (--nnx-update-snapshots and the like)",

@@ -1,123 +1,116 @@
-"""What a check looks at: the leaves of a value with their digests, and what to warn of in them."""
+"""What a check looks at: the leaves of a value, and the golden that they are held against."""
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-from flax import nnx
-
-import pytest_nnxrng
-from pytest_nnxrng.check.cautions import (
-    FixedSeedWarning,
-    KeyReuseWarning,
-    SnapshotWarning,
-    WrongDeviceWarning,
-    ZeroKernelWarning,
-    elsewhere,
-    reused_keys,
-    zero_kernels,
-)
-from pytest_nnxrng.check.state import Options, SnapshotError, TestChecks
-from pytest_nnxrng.compare.differences import compare
-from pytest_nnxrng.compare.numbers import Tolerance
+from pytest_nnxrng.check import agreement
+from pytest_nnxrng.check.lookup import find
+from pytest_nnxrng.check.stages import Asked, Obtained
+from pytest_nnxrng.check.state import CheckOptions, SnapshotError
+from pytest_nnxrng.device import environment
+from pytest_nnxrng.evaluate.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.passes import digested
-from pytest_nnxrng.nnx.flatten import Flat, flatten, is_node
-from pytest_nnxrng.run.progress import Progress
-from pytest_nnxrng.trace import derivation
-from pytest_nnxrng.why.explain import Build, derived
-
-PACKAGE = str(Path(pytest_nnxrng.__file__).parent)
+from pytest_nnxrng.nnx.flatten import flatten
+from pytest_nnxrng.trace.build import derived, rekeyed_streams, streams
+from pytest_nnxrng.trace.derivation import Trace
+from pytest_nnxrng.why.explain import Changes
 
 
-def capture(
-    value: Any, options: Options, progress: Progress, agree: Callable[[Flat], None]
-) -> Flat:
-    """The leaves of ``value`` with their digests; ``agree`` is called before any is read."""
+def obtain(asked: Asked) -> Obtained:
+    """Take the leaves of the value, and find the golden that they are to be held against.
+
+    Raises:
+      SnapshotError: when there is nothing to check, or other processes check something else.
+      UnsupportedValue: for a value that no golden can hold.
+    """
     __tracebackhide__ = True
-    flat = flatten(value, options.only)
+    found = find(asked.test, asked.options, asked.name, asked.device.platform)
+    flat = flatten(asked.value, asked.options.only)
+    _refuse_nothing(asked, flat)
+    if not asked.options.abstract:
+        agreement.before(asked.test, asked.name, found, flat)
+    flat = _digested(asked, flat)
+    agreement.after(asked.test, asked.name, flat.leaves)
+    trace = _trace(asked, found.golden)
+    if trace is not None and asked.options.abstract:
+        flat = derived(flat, trace)
+    found = found.named_as(flat)
+    now = environment.read(asked.device)
+    changes = changed(found.golden, now)
+    sample = _sample(asked, flat, found.golden, trace, changes)
+    return Obtained(asked, found, sample, trace, now, changes)
+
+
+def _refuse_nothing(asked: Asked, flat: Flat) -> None:
+    __tracebackhide__ = True
     if not flat.leaves:
-        filtered = " that nnx_snapshot(only=...) lets through" if options.only is not None else ""
+        filtered = asked.options.only is not None
         raise SnapshotError(
-            f"there is nothing to check: {type(value).__name__} holds no arrays or numbers"
-            f"{filtered}"
+            f"there is nothing to check: {type(asked.value).__name__} holds no arrays or numbers"
+            f"{' that nnx_snapshot(only=...) lets through' if filtered else ''}"
         )
-    if not options.abstract:
-        bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
-        if bare is not None:
-            raise SnapshotError(
-                f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
-                "check it with nnx_snapshot(abstract=True)"
-            )
-    kept: dict[str, Any] = {} if options.sharding else {"sharding": None, "placed": None}
-    if options.abstract:
-        bare_ones = (leaf.but(read=None, slabs=None, **kept) for leaf in flat.leaves)
-        return Flat(tuple(bare_ones), flat.aliases)
-    agree(flat)
+    bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
+    if bare is not None and not asked.options.abstract:
+        raise SnapshotError(
+            f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
+            "check it with nnx_snapshot(abstract=True)"
+        )
+
+
+def _digested(asked: Asked, flat: Flat) -> Flat:
+    """The leaves with their digests; those of an abstract check without their values."""
+    kept = _left_out(asked.options)
+    if asked.options.abstract:
+        return flat.each(lambda leaf: leaf.but(read=None, slabs=None, **kept))
     size = sum(leaf.size for leaf in flat.leaves)
-    with progress.step(f"hashing {type(value).__name__}", size) as advance:
-        return Flat(digested(flat.leaves, advance, **kept), flat.aliases)
+    with asked.test.progress.step(f"hashing {type(asked.value).__name__}", size) as advance:
+        return flat.but(digested(flat.leaves, advance, **kept))
 
 
-def holds_nnx(value: Any) -> bool:
-    def known(x: Any) -> bool:
-        return isinstance(x, nnx.Variable | nnx.State) or is_node(x)
-
-    return any(map(known, jax.tree_util.tree_leaves(value, is_leaf=known)))
+def _left_out(options: CheckOptions) -> dict[str, Any]:
+    return {} if options.sharding else {"sharding": None, "placed": None}
 
 
-def repeats(model: Any, build: Build) -> bool:
-    """Whether a second call gives the same model; True if there can be no second call."""
-    try:
-        again = build.again()
-    except Exception:  # a constructor that runs once in a process, say
-        return True
-    a, b = flatten(model), flatten(again)
-    build.repeated = (
-        a.aliases == b.aliases
-        and compare(digested(a.leaves), digested(b.leaves), Tolerance({}, exact=True)).matches
+def _trace(asked: Asked, golden: Golden | None) -> Trace | None:
+    """The trace of the build, where more than a failing check's explanation needs it.
+
+    An abstract model comes from it, a golden that is written records it, and of leaves that the
+    golden keeps no values of it is what there is to compare.
+    """
+    if asked.build is None:
+        return None
+    told = golden is not None and any(
+        leaf.digest is None and leaf.draws is not None for leaf in golden.leaves
     )
-    return build.repeated
+    wanted = asked.options.abstract or asked.test.settings.mode.update or told
+    return asked.build.trace if wanted else None
 
 
-def warn(
-    checks: TestChecks, obtained: Flat, value: Any, build: Build | None, golden: Golden | None
-) -> None:
-    """Warn of what matches and is still no good; ``golden``, or a trace, knows what is drawn."""
-    found: list[tuple[str, type[SnapshotWarning]]] = []
-    if text := elsewhere(obtained.leaves, checks.platform_device()):
-        found.append((text, WrongDeviceWarning))
-    if build is not None:
-        known = golden.leaves if golden is not None else ()
-        if isinstance(trace := vars(build).get("trace"), derivation.Trace):  # if it has been made
-            known = derived(obtained, trace).leaves
-        # A table of positions or an identity matrix may well stand in a model twice.
-        drawn = {leaf.path for leaf in known if leaf.draws}
-        leaves = [leaf for leaf in obtained.leaves if leaf.path in drawn]
-        found += [(text, KeyReuseWarning) for text in reused_keys(leaves)]
-        here = {leaf.path for leaf in obtained.leaves}
-        fixed = [leaf.path for leaf in known if leaf.fixed_key and leaf.path in here]
-        if fixed:
-            text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
-            found.append((text, FixedSeedWarning))
-    if isinstance(value, nnx.Module):  # not a State, which may hold gradients
-        checks.zero_kernels = zero_kernels(obtained.leaves)
-    elif checks.zero_kernels and not holds_nnx(value):
-        text = f"{', '.join(checks.zero_kernels[:4])}: all zeros, so this output does not show "
-        found.append((text + "what they lead to", ZeroKernelWarning))
-        checks.zero_kernels = []
-    for text, category in found:
-        warnings.warn(text, category, stacklevel=_depth())
+def _sample(
+    asked: Asked, flat: Flat, golden: Golden | None, trace: Trace | None, changes: Changes
+) -> Sampled:
+    """The leaves with what the golden is to be held against where one side has no values."""
+    if golden is None or trace is None:
+        return Sampled(flat)
+    if not asked.options.abstract:
+        told = any(leaf.digest is None and leaf.draws is not None for leaf in golden.leaves)
+        return Sampled(derived(flat, trace) if told else flat)
+    rekeyed = rekeyed_streams(golden.streams, streams(trace))
+    known = followed(golden, flat, trace, changes, rekeyed)
+    return sampled_beside(known, flat, trace, all_spots=asked.test.settings.mode.refresh)
 
 
-def _depth() -> int:
-    """How many frames up the test's own line stands, as ``warnings.warn`` counts from ``warn``."""
-    depth, frame = 0, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame, depth = frame.f_back, depth + 1
-    return depth + 1
+def changed(golden: Golden | None, now: Mapping[str, Any]) -> Changes:
+    """What in the environment is not as the golden recorded it: name, then, now."""
+    if golden is None:
+        return ()
+    then = golden.environment
+    return tuple(
+        (name, then.get(name), now.get(name))
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and name != "device_count"  # which decides none
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_nnxrng.check.state import Options, TestChecks
+from pytest_nnxrng.check.state import CheckOptions, TestChecks
 from pytest_nnxrng.device.notation import writer
 from pytest_nnxrng.golden import manifest, naming
-from pytest_nnxrng.golden.manifest import Golden, GoldenError
+from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.naming import Identity
-from pytest_nnxrng.leaf.aliases import aligned
-from pytest_nnxrng.nnx.flatten import Flat
+from pytest_nnxrng.leaf.flat import Flat, aligned
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,24 @@ class Found:
         return replace(self, golden=replace(self.golden, leaves=leaves, aliases=aliases))
 
 
-def load(checks: TestChecks, options: Options, name: str, platform: str) -> Found:
-    directory = naming.folder(checks.test_file, checks.settings.folder)
-    shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
+def find(test: TestChecks, options: CheckOptions, name: str, platform: str) -> Found:
+    """The golden of the check called ``name``, on this platform."""
+    directory = naming.folder(test.test_file, test.settings.folder)
+    shared, own = naming.paths(directory, naming.stem(test.identity, name), platform)
     if options.per_platform or own.exists():
-        found = _read(own, own, checks.identity, name)
-        return replace(found, left=_left(checks, platform, None, own=True))
-    found = _read(shared, shared, checks.identity, name)
+        found = _read(own, own, test.identity, name)
+        return replace(found, left=_left(test, platform, None, own=True))
+    found = _read(shared, shared, test.identity, name)
     made_on = found.golden.environment.get("platform") if found.golden else None
-    found = replace(found, left=_left(checks, platform, made_on, own=False))
+    found = replace(found, left=_left(test, platform, made_on, own=False))
     return replace(found, target=own) if found.golden and made_on != platform else found
 
 
-def _left(checks: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:
-    if not checks.devices:
+def _left(test: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:
+    if not test.devices:
         return ""
-    turn = writer([of for _, of in checks.devices], platform, made_on, own)
-    return checks.devices[turn][0] if turn != checks.turn else ""
+    turn = writer([of for _, of in test.devices], platform, made_on, own)
+    return test.devices[turn][0] if turn != test.turn else ""
 
 
 def _read(path: Path, target: Path, identity: Identity, check: str) -> Found:

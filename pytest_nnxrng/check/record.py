@@ -3,74 +3,98 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
-
+from pytest_nnxrng.check.stages import Asked, Explained, Obtained
 from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
-from pytest_nnxrng.device import environment, processes
+from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
 from pytest_nnxrng.golden import store
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.golden.manifest import Golden, GoldenError
+from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
-from pytest_nnxrng.nnx.flatten import Flat
 from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.trace.derivation import Trace
-from pytest_nnxrng.why.explain import Build, derived, streams
+from pytest_nnxrng.trace.build import derived, streams
 
 _SHOWN = 3
 
 
-def make_ready(
-    checks: TestChecks,
-    result: Result,
-    obtained: Flat,
-    build: Build | None,
-    nnx_value: bool,
-    device: jax.Device,
-    before: Golden | None,
-) -> None:
-    """Write the golden's values beside its place, or what was obtained to the report's folder.
+def record(explained: Explained, result: Result) -> Result:
+    """Keep the result with its test, and make ready what it writes: a golden, or the report's.
 
-    ``before`` is the golden that it takes the place of, whose values an abstract check keeps.
+    What a golden needs is written beside its place; it gets there when the test has passed.
     """
-    identity = checks.identity
-    owner = Owner(identity.cls, identity.function, identity.parameters, result.name, result.kind)
-    drawn: dict[str, Any] = {}
-    if before is not None and result.comparison is not None:
-        obtained = _keeping(before, obtained, result.comparison, bool(result.changes))
-        obtained = _with_placements(before, obtained)
-    if build is not None and isinstance(build.trace, Trace):
-        obtained, drawn = derived(obtained, build.trace), streams(build.trace)
-        valued = [leaf.path for leaf in obtained.leaves if leaf.digest is not None]
-        sample = sampled(obtained, build.trace, valued)
-        obtained, result.left_out = sample.flat, sample.left_out
-    elif result.kind == "value" and nnx_value:
-        drawn = checks.given()
+    obtained = explained.compared.obtained
+    test = obtained.asked.test
+    if result.decision.writes or (test.settings.report and result.decision.fails):
+        _make_ready(obtained, result)
+    test.results.append(result)
+    return result
+
+
+def _make_ready(obtained: Obtained, result: Result) -> None:
+    test = obtained.asked.test
+    flat, result.left_out = _to_keep(obtained, result)
     try:
-        size = sum(leaf.size for leaf in obtained.leaves if leaf.read is not None)
-        with checks.progress.step(f"summing up {result.path.name}", size) as advance:
-            leaves = kept(obtained.leaves, checks.settings.store_limit, advance)
+        size = sum(leaf.size for leaf in flat.leaves if leaf.read is not None)
+        with test.progress.step(f"summing up {result.path.name}", size) as advance:
+            leaves = kept(flat.leaves, test.settings.store_limit, advance)
         if processes.index():
             return  # the first of several processes writes
-        made = Golden(owner, environment.read(device), leaves, obtained.aliases, drawn)
+        made = Golden(
+            _owner(obtained.asked),
+            obtained.environment,
+            leaves,
+            flat.aliases,
+            _streams(obtained.asked),
+        )
         if result.decision.writes:
-            result.staged = store.stage(result.path, made, checks.folders)
-            result.note = "; ".join(filter(None, [result.note, _left_out(checks, result)]))
+            result.staged = store.stage(result.path, made, test.folders)
+            result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
-            assert checks.settings.report is not None
-            place = os.path.relpath(result.path, checks.rootdir)
-            store.stage(checks.settings.report / OBTAINED / place, made, checks.folders).commit()
+            assert test.settings.report is not None
+            place = os.path.relpath(result.path, test.rootdir)
+            store.stage(test.settings.report / OBTAINED / place, made, test.folders).commit()
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _owner(asked: Asked) -> Owner:
+    who = asked.test.identity
+    return Owner(who.cls, who.function, who.parameters, asked.name, asked.kind)
+
+
+def _streams(asked: Asked) -> Mapping[str, Any]:
+    """The streams that the value was drawn from: of a finished model those that were given."""
+    if asked.build is not None:
+        return streams(asked.build.trace)
+    return asked.test.given() if asked.kind == "value" and asked.is_nnx else {}
+
+
+def _to_keep(obtained: Obtained, result: Result) -> tuple[Flat, Mapping[str, str]]:
+    """The leaves with all that a golden holds of them, and why some have no spots."""
+    asked, found = obtained.asked, obtained.found
+    flat = obtained.flat
+    if found.golden is not None and found.target == found.path and result.comparison is not None:
+        flat = _keeping(found.golden, flat, result.comparison, bool(result.changes))
+        flat = _with_placements(found.golden, flat)
+    trace = asked.build.trace if asked.build is not None else None
+    if trace is None:
+        return flat, result.left_out
+    flat = derived(flat, trace)
+    valued = [leaf.path for leaf in flat.leaves if leaf.digest is not None]
+    sample = sampled(flat, trace, valued)
+    return sample.flat, sample.left_out
 
 
 def _keeping(before: Golden, obtained: Flat, comparison: Comparison, changed: bool) -> Flat:
@@ -97,7 +121,7 @@ def _keeping(before: Golden, obtained: Flat, comparison: Comparison, changed: bo
             kept=changed or held.kept or path in open_,
         )
 
-    return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
+    return obtained.each(one)
 
 
 def _with_placements(before: Golden, obtained: Flat) -> Flat:
@@ -111,10 +135,10 @@ def _with_placements(before: Golden, obtained: Flat) -> Flat:
             return leaf
         return leaf.but(placed=was.placed)
 
-    return Flat(tuple(map(one, obtained.leaves)), obtained.aliases)
+    return obtained.each(one)
 
 
-def _left_out(checks: TestChecks, result: Result) -> str:
+def _left_out(test: TestChecks, result: Result) -> str:
     """For the reader of an update: the leaves without values and spots, and why."""
     left_out = result.left_out
     if not left_out:
@@ -122,5 +146,5 @@ def _left_out(checks: TestChecks, result: Result) -> str:
     shown = ", ".join(f"{path} ({why})" for path, why in list(left_out.items())[:_SHOWN])
     more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
     count = f"{len(left_out)} {'leaves' if len(left_out) > 1 else 'leaf'}"
-    golden = os.path.relpath(result.path, checks.rootdir).replace(os.sep, "/")
+    golden = os.path.relpath(result.path, test.rootdir).replace(os.sep, "/")
     return f"{golden} keeps no values of {count}: {shown}{more}"

@@ -1,8 +1,7 @@
-"""``nnx_snapshot``: capture, load, compare, decide, then record or make ready to write."""
+"""``nnx_snapshot``: what a test calls, and the story of a check in five steps."""
 
 from __future__ import annotations
 
-import functools
 import linecache
 import sys
 from collections.abc import Callable, Mapping
@@ -10,22 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pytest_nnxrng.check import agreement, variants, verdict
-from pytest_nnxrng.check.capture import PACKAGE, capture, holds_nnx, repeats, warn
-from pytest_nnxrng.check.lookup import load
-from pytest_nnxrng.check.record import make_ready
-from pytest_nnxrng.check.state import Options, SnapshotError, TestChecks
-from pytest_nnxrng.check.variants import Form
-from pytest_nnxrng.check.verdict import Subject, beside, judge
-from pytest_nnxrng.compare.tolerance import tolerance
-from pytest_nnxrng.device import environment
+from pytest_nnxrng.check import variants, verdict
+from pytest_nnxrng.check.capture import obtain
+from pytest_nnxrng.check.construct import construct, holds_nnx, name_of
+from pytest_nnxrng.check.record import record
+from pytest_nnxrng.check.stages import Asked
+from pytest_nnxrng.check.state import CheckOptions, Result, SnapshotError, TestChecks
+from pytest_nnxrng.check.warn import PACKAGE, warn
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
-from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.run import settings
-from pytest_nnxrng.trace import derivation
-from pytest_nnxrng.why.explain import Build, derived
 
 T = TypeVar("T")
 
@@ -36,9 +30,9 @@ class Snapshot:
     All checks of a test are made; a mismatch fails the test at the end of its body.
     """
 
-    def __init__(self, checks: TestChecks, options: Options | None = None) -> None:
-        self._checks = checks
-        self._options = options or Options()
+    def __init__(self, test: TestChecks, options: CheckOptions | None = None) -> None:
+        self._test = test
+        self._options = options or CheckOptions()
 
     def __call__(
         self,
@@ -85,9 +79,9 @@ class Snapshot:
             raise SnapshotError(str(error)) from None
         if abstract and also:
             raise SnapshotError("also=... builds the model: leave out abstract=True")
-        ways = variants.forms(also)
-        options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
-        return Snapshot(self._checks, options)
+        ways = variants.wanted(also)
+        options = CheckOptions(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
+        return Snapshot(self._test, options)
 
     def check(self, value: T, name: str | None = None) -> T:
         """Check ``value`` against its golden and return it.
@@ -106,7 +100,7 @@ class Snapshot:
             raise SnapshotError("also=... builds the model, which check_init does, not check")
         options = replace(self._options, name=self._options.name if name is None else name)
         try:
-            _run_check(self._checks, options, value, kind="value")
+            _check(_asked(self._test, options, value, kind="value"))
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
         return value
@@ -122,122 +116,50 @@ class Snapshot:
             nothing that NNX knows. Errors of ``build`` pass through.
         """
         __tracebackhide__ = True
-        _guard(self._checks)
+        _guard(self._test)
         if not arguments.find_rngs(args, kwargs):
             raise SnapshotError(
                 "check_init found no nnx.Rngs among the arguments of "
-                f"{_callable_name(build)}. Pass the fixture: "
-                f"nnx_snapshot.check_init({_callable_name(build)}, ..., rngs=rngs)"
+                f"{name_of(build)}. Pass the fixture: "
+                f"nnx_snapshot.check_init({name_of(build)}, ..., rngs=rngs)"
             )
         try:
-            return _run_init(self._checks, self._options, build, args, kwargs)
+            made = construct(self._test, self._options, build, args, kwargs)
+            asked = _asked(self._test, self._options, made.model, kind="init")
+            _check(replace(asked, build=made.build, repeats=made.repeats, variants=made.variants))
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
+        return cast(T, made.model)
 
 
-def _run_init(
-    checks: TestChecks, options: Options, build: Callable[..., T], args: Any, kwargs: Any
-) -> T:
+def _check(asked: Asked) -> Result:
+    """The story of a check."""
     __tracebackhide__ = True
-    before = _before(build, args, kwargs, options)
-    same = True
-    if options.abstract:
-        with checks.progress.step(f"tracing {_callable_name(build)}"):
-            trace = before.trace if before is not None else "its arguments cannot be copied"
-        if not isinstance(trace, derivation.Trace):
-            raise SnapshotError(
-                f"abstract=True needs a build that JAX can trace, and {_callable_name(build)} is "
-                f"not one ({trace}). Check it without abstract=True"
-            )
-        model: Any = trace.model
-        derivation.advance(args, kwargs, trace)
-        if checks.settings.mode.update:
-            same = before is None or before.traces_alike()
-    else:
-        model = build(*args, **kwargs)
-        agreement.at(checks, "the build of a model")  # before others' elements are read
-        if before is not None and checks.settings.mode.update:
-            with checks.progress.step(f"building {_callable_name(build)} again"):
-                _ = before.trace  # to be recorded, and looked at for warnings
-                same = repeats(model, before)
-    if not holds_nnx(model):
-        raise SnapshotError(
-            f"{_callable_name(build)} returned {type(model).__name__}, which holds no nnx.Module "
-            "or other NNX object; for arrays use nnx_snapshot.check(value)"
-        )
-    others: tuple[Form, ...] = ()
-    if options.also:
-        allowed = tolerance(checks.settings, options, "init", {}, {})
-        device = checks.platform_device()
-        others = variants.built_alike(options.also, model, before, allowed, device)
-    _run_check(checks, options, model, kind="init", build=before, repeats=same, others=others)
-    return cast(T, model)
+    obtained = obtain(asked)
+    warn(obtained)
+    compared = verdict.compare(obtained)
+    explained = verdict.explain(compared)
+    return record(explained, verdict.decide(explained))
 
 
-def _before(build: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Build | None:
-    """The constructor with its arguments as they are now; None if NNX cannot copy these."""
-    try:
-        return Build(build, *arguments.copy_arguments(args, kwargs), options.only)
-    except Exception:  # what NNX raises for a node that it cannot split and merge
-        return None
+# -- what is asked ---------------------------------------------------------------------
 
 
-def _run_check(
-    checks: TestChecks,
-    options: Options,
-    value: Any,
-    *,
-    kind: str,
-    build: Build | None = None,
-    repeats: bool = True,
-    others: tuple[Form, ...] = (),
-) -> None:
-    """The pipeline of a check."""
+def _asked(test: TestChecks, options: CheckOptions, value: Any, kind: str) -> Asked:
     __tracebackhide__ = True
-    _guard(checks)
-    name = _name(checks, options)
-    device = checks.platform_device()
-    found = load(checks, options, name, device.platform)
-    agree = functools.partial(agreement.before, checks, name, found)
-    obtained = capture(value, options, checks.progress, agree)
-    agreement.after(checks, name, obtained.leaves)
-    if build is not None and options.abstract:
-        obtained = derived(obtained, cast(derivation.Trace, build.trace))
-    found = found.named_as(obtained)
-    now = environment.read(device)
-    changes = verdict.changes(found.golden, now)
-    sample = beside(checks, options, obtained, found.golden, build, changes)
-    warn(checks, obtained, value, build, found.golden)
-    nnx_value = holds_nnx(value)
-    subject = Subject(
-        name=name,
-        kind=kind,
-        where=_where(),
-        is_nnx=nnx_value,
-        is_whole_model=options.only is None and nnx_value,
-        build=build,
-        repeats=repeats,
-        also=alternatives.differing(others),
-    )
-    result = judge(checks, options, subject, sample, found, changes, now)
-    result.notes = alternatives.rounding(others, found.path.name.removesuffix(".json"))
-    if result.decision.writes or (checks.settings.report and result.decision.fails):
-        before = found.golden if found.target == found.path else None
-        make_ready(checks, result, sample.flat, build, nnx_value, device, before)
-    checks.results.append(result)
+    _guard(test)
+    name, device = _name(test, options), test.platform_device()
+    return Asked(test, options, name, kind, value, holds_nnx(value), _where(), device)
 
 
-# -- the steps -------------------------------------------------------------------------
+def _guard(test: TestChecks) -> None:
+    if test.closed:
+        raise SnapshotError(f"nnx_snapshot of {test.identity.function} was used {test.closed}")
 
 
-def _guard(checks: TestChecks) -> None:
-    if checks.closed:
-        raise SnapshotError(f"nnx_snapshot of {checks.identity.function} was used {checks.closed}")
-
-
-def _name(checks: TestChecks, options: Options) -> str:
+def _name(test: TestChecks, options: CheckOptions) -> str:
     __tracebackhide__ = True
-    taken = {result.name for result in checks.results}
+    taken = {result.name for result in test.results}
     if options.name is None:
         return str(1 + sum(name.isdigit() for name in taken))
     try:
@@ -246,17 +168,10 @@ def _name(checks: TestChecks, options: Options) -> str:
         raise SnapshotError(str(error)) from None
     if name in taken:
         raise SnapshotError(
-            f"two checks of {checks.identity.function} are named {name!r}: they would share a "
+            f"two checks of {test.identity.function} are named {name!r}: they would share a "
             "golden. Give each a name of its own; unnamed checks are numbered"
         )
     return name
-
-
-# -- details ---------------------------------------------------------------------------
-
-
-def _callable_name(build: Any) -> str:
-    return getattr(build, "__qualname__", None) or type(build).__name__
 
 
 def _where() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
 from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Folders
 from pytest_nnxrng.golden.naming import Identity
@@ -24,7 +25,7 @@ class SnapshotError(Exception):
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What ``nnx_snapshot(...)`` was given."""
 
     name: str | None = None
@@ -36,6 +37,12 @@ class Options:
     sharding: bool = False
     per_platform: bool = False
     also: Any = ()
+
+    def tolerance(
+        self, settings: Settings, kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
+    ) -> Tolerance:
+        """What counts as rounding in a check of this kind, between these environments."""
+        return tolerance(settings, kind, then, now, tol=self.tol, atol=self.atol, exact=self.exact)
 
 
 @dataclass

@@ -18,29 +18,29 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pytest_nnxrng.check.state import SnapshotError
 from pytest_nnxrng.compare.differences import Comparison, compare
-from pytest_nnxrng.compare.numbers import Tolerance
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.placement import axes
 from pytest_nnxrng.nnx.flatten import flatten, is_node
 from pytest_nnxrng.trace import derivation
-from pytest_nnxrng.why.explain import Build
+from pytest_nnxrng.trace.build import Build
 
 WORDS = ("jit", "sharded")
 
 
 @dataclass(frozen=True)
-class Form:
+class Variant:
     """A way of building, and what it gives beside an ordinary call."""
 
     how: str
     comparison: Comparison
 
 
-def forms(also: Any) -> dict[str, Mesh | None]:
-    """``"jit"``, ``("jit", "sharded")`` or ``{"sharded": mesh}`` -> the forms, each with its mesh.
+def wanted(also: Any) -> dict[str, Mesh | None]:
+    """``"jit"``, ``("jit", "sharded")`` or ``{"sharded": mesh}`` -> the ways, each with its mesh.
 
     Raises:
-      SnapshotError: for a word that names no form, or what is not a mesh.
+      SnapshotError: for a word that names no way, or what is not a mesh.
     """
     given = also if isinstance(also, Mapping) else None
     words = (
@@ -65,12 +65,12 @@ def forms(also: Any) -> dict[str, Mesh | None]:
 
 
 def built_alike(
-    wanted: Mapping[str, Mesh | None],
+    ways: Mapping[str, Mesh | None],
     model: Any,
     build: Build | None,
     tolerance: Tolerance,
     device: jax.Device,
-) -> tuple[Form, ...]:
+) -> tuple[Variant, ...]:
     """Build in each of these ways, on copies of the arguments, and compare with ``model``.
 
     Raises:
@@ -83,7 +83,7 @@ def built_alike(
         )
     eager = flatten(model, build.only)
     leaves, found = digested(eager.leaves), []
-    for word, mesh in wanted.items():
+    for word, mesh in ways.items():
         if word == "sharded":
             mesh = mesh or _mesh(model, device)
             how = f"sharded over {', '.join(f'{name}={n}' for name, n in mesh.shape.items())}"
@@ -97,7 +97,7 @@ def built_alike(
                 f"nnx_snapshot(also={word!r}): the model cannot be built {how} ({told})"
             ) from error
         aliases = (eager.aliases, other.aliases)
-        found.append(Form(how, compare(leaves, digested(other.leaves), tolerance, aliases)))
+        found.append(Variant(how, compare(leaves, digested(other.leaves), tolerance, aliases)))
     return tuple(found)
 
 

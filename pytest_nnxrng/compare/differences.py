@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from pytest_nnxrng.compare.numbers import Numbers, Tolerance, gap, gap_at_spots
+from pytest_nnxrng.compare.numbers import Numbers, gap, gap_at_spots
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.placement import moved
 from pytest_nnxrng.leaf.spots import COUNT
 
@@ -94,10 +96,10 @@ def compare(
     untied = _aliases(aliases, (old.keys(), new.keys()), result)
     for path in sorted(old.keys() | new.keys()):
         if path not in new:
-            if not _below(path, untied):
+            if not is_below(path, *untied):
                 result.differences.append(Difference(path, ("removed",), expected=old[path]))
         elif path not in old:
-            if not _below(path, untied):
+            if not is_below(path, *untied):
                 result.differences.append(Difference(path, ("added",), obtained=new[path]))
         else:
             moved = _rederived(old[path], new[path], rekeyed, fingerprints)
@@ -141,13 +143,9 @@ def _aliases(
 
 def _gone(alias: str, target: str, here: Collection[str], there: Collection[str]) -> bool:
     """Whether what is at ``target`` here, and so at ``alias``, left no leaf at ``alias`` there."""
-    return any(_below(path, (target,)) for path in here) and not any(
-        _below(path, (alias,)) for path in there
+    return any(is_below(path, target) for path in here) and not any(
+        is_below(path, alias) for path in there
     )
-
-
-def _below(path: str, roots: tuple[str, ...]) -> bool:
-    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
 
 
 def _leaf(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,63 +10,14 @@ import ml_dtypes
 import numpy as np
 
 from pytest_nnxrng.compare.estimate import difference, judge
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of, is_inexact
+from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB, Slabs
 from pytest_nnxrng.leaf.spots import elements, places
 
 _BLOCK = 1 << 16  # elements; two float64 copies of a block stay in the cache
-
-# Largest |a - b| that counts as rounding, as a share of the leaf's largest element. They
-# are about twice the worst case measured over JAX 0.5.3 to 0.12, instruction sets, eager
-# against jit, and shardings. A Python float usually is a float32 result read out.
-WEIGHTS = {
-    "float64": 1e-12,
-    "float32": 1e-5,
-    "bfloat16": 1.6e-2,
-    "float16": 5e-3,
-}
-OUTPUTS = {
-    "float64": 1e-10,
-    "float32": 1e-5,
-    "bfloat16": 3e-2,
-    "float16": 1e-2,
-}
-# Of outputs, where the golden is another platform's: with matmuls in float32 on both, and where
-# a platform multiplies float32 in fewer bits by default (TF32 on GPUs, bfloat16 on TPUs).
-ACROSS = {"float32": 1e-4}
-REDUCED = {"gpu": {"float32": 5e-3}, "tpu": {"float32": 2e-2}}
-STRICT = {"float64": 1e-14, "float32": 2e-6, "bfloat16": 1e-2, "float16": 3e-3}
-_SAME_AS = {"complex64": "float32", "complex128": "float64"} | {
-    "python float": "float32",
-    "python complex": "float32",
-}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far apart two leaves may be and still differ by rounding alone.
-
-    An element may differ by ``relative[dtype] * S + atol``, S being the largest finite
-    absolute value of the golden's leaf. ``exact`` accepts equal bits alone.
-    """
-
-    relative: Mapping[str, float]
-    atol: float = 0.0
-    exact: bool = False
-
-    def of(self, dtype: str) -> float:
-        """The share of S allowed for ``dtype``; 0 for what does not round."""
-        if self.exact or not is_inexact(dtype):
-            return 0.0
-        name = _SAME_AS.get(dtype, dtype)
-        if name in self.relative:
-            return self.relative[name]
-        if "*" in self.relative:
-            return self.relative["*"]
-        # An 8-bit or smaller float: one step of its grid at the largest element.
-        info = ml_dtypes.finfo(dtype_of(dtype))  # type: ignore[no-untyped-call]
-        return float(2.0**-info.nmant)
 
 
 @dataclass(frozen=True)
@@ -167,7 +117,7 @@ def _scale(golden: Leaf) -> float:
 def _numbers(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers:
     assert old.read is not None
     assert new.read is not None
-    if new.slabs is not None and new.slabs.nbytes > SLAB and not new.dtype.startswith("key<"):
+    if new.slabs is not None and new.slabs.nbytes > SLAB and not is_key(new.dtype):
         return _streamed(old.read(), new.slabs, tolerance, old)
     a, b = old.read(), new.read()
     if a.shape != b.shape:  # key data of another PRNG implementation
@@ -242,7 +192,7 @@ def _exact(a: np.ndarray, b: np.ndarray, _: Tolerance, leaf: Leaf) -> Numbers:
     differing = int(moved.sum())
     if not differing:
         return Numbers(0, leaf.size)
-    if leaf.dtype.startswith("key<"):
+    if is_key(leaf.dtype):
         first = int(moved.argmax())
         pick = slice(first * words, (first + 1) * words)
         return Numbers(

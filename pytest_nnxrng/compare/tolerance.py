@@ -1,26 +1,81 @@
-"""How far a check's leaves may be from its golden's: settings, options, and two environments."""
+"""How far apart two leaves may be: tables, and what settings and platforms make of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pytest_nnxrng.check.state import Options
-from pytest_nnxrng.compare.numbers import ACROSS, OUTPUTS, REDUCED, STRICT, WEIGHTS, Tolerance
+import ml_dtypes
+
+from pytest_nnxrng.leaf.dtypes import PARTS, dtype_of, is_inexact
 from pytest_nnxrng.run.settings import Settings
 
+# Largest |a - b| that counts as rounding, as a share of the leaf's largest element. They
+# are about twice the worst case measured over JAX 0.5.3 to 0.12, instruction sets, eager
+# against jit, and shardings. A Python float usually is a float32 result read out.
+WEIGHTS = {
+    "float64": 1e-12,
+    "float32": 1e-5,
+    "bfloat16": 1.6e-2,
+    "float16": 5e-3,
+}
+OUTPUTS = {
+    "float64": 1e-10,
+    "float32": 1e-5,
+    "bfloat16": 3e-2,
+    "float16": 1e-2,
+}
+# Of outputs, where the golden is another platform's: with matmuls in float32 on both, and where
+# a platform multiplies float32 in fewer bits by default (TF32 on GPUs, bfloat16 on TPUs).
+ACROSS = {"float32": 1e-4}
+REDUCED = {"gpu": {"float32": 5e-3}, "tpu": {"float32": 2e-2}}
+STRICT = {"float64": 1e-14, "float32": 2e-6, "bfloat16": 1e-2, "float16": 3e-3}
+_SAME_AS = PARTS | {"python float": "float32", "python complex": "float32"}
 PRECISION = "jax_default_matmul_precision"
 _FULL = ("highest", "float32", "F32_F32_F32", "F64_F64_F64")
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """How far apart two leaves may be and still differ by rounding alone.
+
+    An element may differ by ``relative[dtype] * S + atol``, S being the largest finite
+    absolute value of the golden's leaf. ``exact`` accepts equal bits alone.
+    """
+
+    relative: Mapping[str, float]
+    atol: float = 0.0
+    exact: bool = False
+
+    def of(self, dtype: str) -> float:
+        """The share of S allowed for ``dtype``; 0 for what does not round."""
+        if self.exact or not is_inexact(dtype):
+            return 0.0
+        name = _SAME_AS.get(dtype, dtype)
+        if name in self.relative:
+            return self.relative[name]
+        if "*" in self.relative:
+            return self.relative["*"]
+        # An 8-bit or smaller float: one step of its grid at the largest element.
+        info = ml_dtypes.finfo(dtype_of(dtype))  # type: ignore[no-untyped-call]
+        return float(2.0**-info.nmant)
+
+
 def tolerance(
     settings: Settings,
-    options: Options,
     kind: str,
     then: Mapping[str, Any],
     now: Mapping[str, Any],
+    *,
+    tol: float | Mapping[str, float] | None = None,
+    atol: float = 0.0,
+    exact: bool = False,
 ) -> Tolerance:
-    """The tolerance of a check; ``then`` and ``now`` are the golden's and the run's environment."""
+    """The tolerance of a check of this kind: ``tol``, ``atol`` and ``exact`` are its own options.
+
+    ``then`` and ``now`` are the golden's and the run's environment.
+    """
     table = dict(WEIGHTS if kind == "init" else OUTPUTS)
     if settings.strict:
         table.update(STRICT)
@@ -29,11 +84,11 @@ def tolerance(
         for dtype, least in across(then, now).items():
             table[dtype] = max(least, table[dtype])
         table.update(settings.across_tol)
-    if isinstance(options.tol, Mapping):
-        table.update(options.tol)
-    elif options.tol is not None:
-        table = {"*": float(options.tol)}
-    return Tolerance(table, float(options.atol), options.exact)
+    if isinstance(tol, Mapping):
+        table.update(tol)
+    elif tol is not None:
+        table = {"*": float(tol)}
+    return Tolerance(table, float(atol), exact)
 
 
 def across(*environments: Mapping[str, Any]) -> Mapping[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_nnxrng.run.errors import BadSetting
+from pytest_nnxrng.run.settings import BadSetting, DeviceName
 
 PLATFORMS = ("cpu", "gpu", "tpu", "cuda", "rocm")
 ALL = "all"
@@ -32,22 +32,6 @@ PLUGINS = {
 
 
 @dataclass(frozen=True)
-class Name:
-    """What a device is called: ``gpu``, ``gpu:1``, or ``all``."""
-
-    platform: str
-    index: int | None = None
-
-    def __str__(self) -> str:
-        return self.platform if self.index is None else f"{self.platform}:{self.index}"
-
-    @property
-    def kind(self) -> str:
-        """The platform as ``jax.Device`` names it."""
-        return "gpu" if self.platform in ("cuda", "rocm") else self.platform
-
-
-@dataclass(frozen=True)
 class Place:
     """A device under test: the name in test ids, and the jax.Device or why it is missing."""
 
@@ -56,26 +40,26 @@ class Place:
     missing: str = ""
 
 
-def parse(text: str, source: str) -> tuple[Name, ...]:
+def parse(text: str, source: str) -> tuple[DeviceName, ...]:
     """``cpu,gpu:1`` -> the names of the devices; ``all`` stands alone.
 
     Raises:
       BadSetting: for text of another form, and for a device named twice.
     """
     if text == ALL:
-        return (Name(ALL),)
+        return (DeviceName(ALL),)
     if text != "".join(text.split()):
         raise BadSetting(f"{source}: {text!r} has spaces. Several devices are written cpu,gpu")
-    names: list[Name] = []
+    names: list[DeviceName] = []
     for part in text.split(","):
         name = _name(part, text, source)
-        if name in names or Name(name.platform, name.index or 0) in _indexed(names):
+        if name in names or DeviceName(name.platform, name.number or 0) in _indexed(names):
             raise BadSetting(f"{source}: {text!r} names {name} twice")
         names.append(name)
     return tuple(names)
 
 
-def _name(part: str, text: str, source: str) -> Name:
+def _name(part: str, text: str, source: str) -> DeviceName:
     platform, colon, index = part.partition(":")
     problem = None
     if not part:
@@ -93,14 +77,14 @@ def _name(part: str, text: str, source: str) -> Name:
             f"{source}: {problem}. Devices are written {', '.join(PLATFORMS)}, with an index as in "
             "gpu:1, several as in cpu,gpu; or all"
         )
-    return Name(platform, int(index) if colon else None)
+    return DeviceName(platform, int(index) if colon else None)
 
 
-def _indexed(names: Sequence[Name]) -> set[Name]:
-    return {Name(name.platform, name.index or 0) for name in names}
+def _indexed(names: Sequence[DeviceName]) -> set[DeviceName]:
+    return {DeviceName(name.platform, name.number or 0) for name in names}
 
 
-def one(text: object, source: str) -> Name:
+def one(text: object, source: str) -> DeviceName:
     """The name of a single device, as a marker or a parameter gives it.
 
     Raises:
@@ -111,7 +95,7 @@ def one(text: object, source: str) -> Name:
     return parse(text, source)[0]
 
 
-def marked(args: Sequence[object], kwargs: Collection[str]) -> tuple[Name, ...]:
+def marked(args: Sequence[object], kwargs: Collection[str]) -> tuple[DeviceName, ...]:
     """What ``@pytest.mark.nnx_device("gpu", "tpu")`` names.
 
     Raises:
@@ -123,19 +107,19 @@ def marked(args: Sequence[object], kwargs: Collection[str]) -> tuple[Name, ...]:
     return tuple(one(arg, source) for arg in args)
 
 
-def ids(names: Sequence[Name]) -> tuple[str, ...]:
+def ids(names: Sequence[DeviceName]) -> tuple[str, ...]:
     """The names in test ids: as they were typed, ``cpu:0`` beside ``cpu:1``."""
-    several = {name.platform for name in names if name.index is not None}
+    several = {name.platform for name in names if name.number is not None}
     return tuple(
-        f"{name}:0" if name.index is None and name.platform in several else str(name)
+        f"{name}:0" if name.number is None and name.platform in several else str(name)
         for name in names
     )
 
 
-def surely_here(names: Sequence[Name], cpu_devices: int, platforms: str) -> bool:
+def surely_here(names: Sequence[DeviceName], cpu_devices: int, platforms: str) -> bool:
     """Whether JAX need not be asked: CPU devices that are there on every machine."""
     shown = not platforms or "cpu" in platforms.split(",")
-    cpus = all(name.platform == "cpu" and (name.index or 0) < cpu_devices for name in names)
+    cpus = all(name.platform == "cpu" and (name.number or 0) < cpu_devices for name in names)
     return shown and cpus
 
 

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.device import hardware, notation
-from pytest_nnxrng.device.notation import ALL, Name, Place
+from pytest_nnxrng.device.notation import ALL, DeviceName, Place
 from pytest_nnxrng.device.startup import CPU_DEVICES, PREALLOCATE, PRECISION, worker
-from pytest_nnxrng.run.errors import BadSetting, MissingDevice
+from pytest_nnxrng.run.settings import BadSetting, MissingDevice
 
 _KINDS = ("cpu", "gpu", "tpu")
 
@@ -49,7 +49,7 @@ def default() -> jax.Device:
         raise BadSetting(f"JAX starts on no device{shown}: {why}") from None
 
 
-def resolve(names: Sequence[Name]) -> tuple[Place, ...]:
+def resolve(names: Sequence[DeviceName]) -> tuple[Place, ...]:
     """The devices called ``names``, or why they are missing; for ``all`` one of each platform.
 
     Raises:
@@ -81,9 +81,9 @@ def of(value: object, source: str) -> jax.Device:
     return place.device
 
 
-def _place(name: Name, shown: str) -> Place:
+def _place(name: DeviceName, shown: str) -> Place:
     devices, why = _devices(name.platform)
-    index = name.index or 0
+    index = name.number or 0
     if index < len(devices):
         return Place(shown, devices[index])
     if devices:
@@ -101,13 +101,13 @@ def missing(of: Sequence[Place]) -> str:
     return f"{'; '.join(place.missing for place in of)}. Available: {have or 'none'}"
 
 
-def serves(name: Name, device: jax.Device) -> bool:
+def serves(name: DeviceName, device: jax.Device) -> bool:
     """Whether ``device`` is what ``name`` names."""
     devices, _ = _devices(name.platform)
-    return device in (devices if name.index is None else devices[name.index : name.index + 1])
+    return device in (devices if name.number is None else devices[name.number : name.number + 1])
 
 
-def probe(names: Sequence[Name]) -> str:
+def probe(names: Sequence[DeviceName]) -> str:
     """What is missing of ``names``, found out in a process of its own, which ends with it.
 
     Raises:
@@ -116,13 +116,13 @@ def probe(names: Sequence[Name]) -> str:
     code = (
         "import json, sys\n"
         "from pytest_nnxrng.device import notation, resolve\n"
-        "from pytest_nnxrng.run import errors\n"
-        "names = [notation.Name(*name) for name in json.loads(sys.argv[1])]\n"
+        "from pytest_nnxrng.run.settings import BadSetting\n"
+        "names = [notation.DeviceName(*name) for name in json.loads(sys.argv[1])]\n"
         "try: absent = [p for p in resolve.resolve(names) if p.missing]\n"
-        "except errors.BadSetting as error: print('BAD', error); sys.exit()\n"
+        "except BadSetting as error: print('BAD', error); sys.exit()\n"
         "print('MISSING', resolve.missing(absent) if absent else '')"
     )
-    rows = json.dumps([(name.platform, name.index) for name in names])
+    rows = json.dumps([(name.platform, name.number) for name in names])
     environ = {PREALLOCATE: "false", **os.environ}
     done = subprocess.run(
         [sys.executable, "-c", code, rows], env=environ, capture_output=True, text=True, check=False
@@ -217,7 +217,7 @@ def _devices(platform: str) -> tuple[list[jax.Device], str]:
     except Exception as error:
         devices, words = [], " ".join(str(error).split())
     # Asked for one platform, JAX may give another.
-    kind = Name(platform).kind
+    kind = DeviceName(platform).kind
     devices = [device for device in devices if device.platform == kind]
     if devices:
         return devices, ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_nnxrng.device.notation import ALL, Name
+from pytest_nnxrng.device.notation import ALL, DeviceName
 
 CPU_DEVICES = "JAX_NUM_CPU_DEVICES"
 PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
@@ -46,7 +46,7 @@ _SEEN_BY_NONE = ("", "-1", "NoDevFiles", "void", "none")
 class Wish:
     """What was asked for that a running JAX can no longer be given."""
 
-    devices: tuple[Name, ...] = ()
+    devices: tuple[DeviceName, ...] = ()
     cpu_devices: int | None = None
     precision: str | None = None
     deterministic: bool = False
@@ -102,7 +102,7 @@ def _asks_for_gpu(wish: Wish, environ: Mapping[str, str]) -> bool:
 
 
 def _share(
-    names: Sequence[Name],
+    names: Sequence[DeviceName],
     environ: Mapping[str, str],
     as_worker: Worker,
     found: Callable[[str], Sequence[str]],
@@ -115,7 +115,7 @@ def _share(
     kinds = [name.kind for name in names]
     changes: dict[str, str] = {}
     for name in names:
-        if name.index is not None or kinds.count(name.kind) > 1:
+        if name.number is not None or kinds.count(name.kind) > 1:
             continue
         for vendor in _VENDORS.get(name.platform, ()):
             preset = next((v for v in VISIBLE[vendor] if v in environ), None)

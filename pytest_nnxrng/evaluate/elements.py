@@ -17,7 +17,7 @@ from jax.extend.random import threefry2x32_p
 
 from pytest_nnxrng.evaluate import selection as select
 from pytest_nnxrng.evaluate.program import Frame, Program, Unselectable
-from pytest_nnxrng.evaluate.selection import Selection
+from pytest_nnxrng.leaf.spots import Selection
 
 # Where LLVM turns the loop's own counter into floats, the length of the loop decides what it fuses.
 _COUNTING = "computes with places of elements in a compiled function"

@@ -30,7 +30,8 @@ from pytest_nnxrng.evaluate.program import (
     spread,
 )
 from pytest_nnxrng.evaluate.scans import Scan
-from pytest_nnxrng.evaluate.selection import ELEMENTWISE, MOVES, SAME, Selection, unravel
+from pytest_nnxrng.evaluate.selection import ELEMENTWISE, MOVES, SAME
+from pytest_nnxrng.leaf.spots import Selection, unravel
 from pytest_nnxrng.trace.constants import fold
 from pytest_nnxrng.trace.jaxpr import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened
 

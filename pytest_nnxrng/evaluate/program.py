@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from pytest_nnxrng.evaluate.selection import Selection
+from pytest_nnxrng.leaf.spots import Selection
 
 
 class Unselectable(Exception):

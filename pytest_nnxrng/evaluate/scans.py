@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pytest_nnxrng.evaluate.program import Frame, Program, Source, Unselectable, Wanted
-from pytest_nnxrng.evaluate.selection import Selection
+from pytest_nnxrng.leaf.spots import Selection
 
 
 @dataclass(frozen=True)

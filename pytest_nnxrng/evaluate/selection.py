@@ -5,16 +5,13 @@ A selection is an int64 vector of flat indices (C order) into an array of any si
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Shape: TypeAlias = tuple[int, ...]
-Selection: TypeAlias = NDArray[np.int64]
-Coordinates: TypeAlias = tuple[Selection, ...]
+from pytest_nnxrng.leaf.spots import Coordinates, Selection, Shape, unravel
 
 # Element i of the result depends on element i of each operand alone. Not here: primitives that
 # draw from a state, reduce, or loop until all elements have converged (igamma, say).
@@ -32,32 +29,6 @@ ELEMENTWISE = frozenset([
 ])
 # fmt: on
 SAME = frozenset({"reshape", "squeeze", "expand_dims"})  # flat indices stay what they are
-_MASK = (1 << 64) - 1
-
-
-@functools.cache
-def chosen(size: int, count: int) -> Selection:
-    """Flat indices of ``count`` elements of an array of ``size``, in order, all distinct.
-
-    All of them when there are no more than ``count``; else the first, the last, and one from
-    each of ``count - 2`` stretches of equal length in between. Where in its stretch is
-    pseudo-random: SplitMix64 (Steele, Lea and Flood, Fast splittable pseudorandom number
-    generators, OOPSLA 2014) seeded with the size.
-    """
-    if size <= count:
-        return np.arange(size, dtype=np.int64)
-    stretches = max(count - 2, 0)
-    bounds = [1 + (size - 2) * i // max(stretches, 1) for i in range(stretches + 1)]
-    inner = [
-        bounds[i] + (_splitmix(size, i) * (bounds[i + 1] - bounds[i]) >> 64)
-        for i in range(stretches)
-    ]
-    return np.array([0, *inner, size - 1][:count], np.int64)
-
-
-def unravel(selection: Selection, shape: Shape) -> Coordinates:
-    """Coordinates of flat indices; none for a scalar."""
-    return np.unravel_index(selection, shape) if shape else ()
 
 
 def ravel(coordinates: Sequence[Any], shape: Shape, count: int) -> Selection:
@@ -135,13 +106,6 @@ def moved(
     if name in SAME:
         return selection
     return ravel(MOVES[name](params, unravel(selection, shape), of), of, len(selection))
-
-
-def _splitmix(seed: int, step: int) -> int:
-    z = (seed + (step + 1) * 0x9E3779B97F4A7C15) & _MASK
-    z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ z >> 27) * 0x94D049BB133111EB) & _MASK
-    return z ^ z >> 31
 
 
 def _broadcast_in_dim(params: Any, places: Coordinates, of: Shape) -> list[Any]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_nnxrng.golden.compact import expand
+from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
-from pytest_nnxrng.golden.values import UPDATE, Reader, broken, checked, pointer, short, unreadable
-from pytest_nnxrng.golden.values import GoldenError as GoldenError
-from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype, constant, dtype_of
+from pytest_nnxrng.golden.values import Reader, checked
+from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
+from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
+from pytest_nnxrng.leaf.repeats import expand
 from pytest_nnxrng.leaf.sketch import Sketch
 from pytest_nnxrng.leaf.spots import decode
 
@@ -39,12 +40,6 @@ class Golden:
 
 
 # -- writing ---------------------------------------------------------------------------
-
-
-def json_string(text: str) -> str:
-    """``text`` as a JSON string literal, readable: non-ASCII letters stay as they are."""
-    literal = json.dumps(text, ensure_ascii=False)
-    return literal if literal.isprintable() else json.dumps(text)
 
 
 def dumps(golden: Golden) -> str:

@@ -48,7 +48,7 @@ def decide(
     mode: Mode,
     outcome: Outcome,
     *,
-    same_environment: bool = True,
+    gains: bool = False,
     repeats: bool = True,
     agrees: bool = True,
     left: bool = False,
@@ -56,7 +56,9 @@ def decide(
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
 
-    ``causes`` are the words for why a golden is DIFFERENT. ``repeats`` is False for a build
+    ``causes`` are the words for why a golden is DIFFERENT. ``gains`` says that one that matches
+    would hold something else if it were written anew: another environment, values.
+    ``repeats`` is False for a build
     that gave two different models, ``agrees`` for one that gives another model in another way:
     it fails and is never written. ``left`` says that the golden is left to the test on another
     device of this run, which writes it. With ``outcome`` PENDING, ``writes`` says what is to be
@@ -69,7 +71,7 @@ def decide(
     if mode.only:
         accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)
     wanted = accepted and not good
-    if mode.refresh and good and not same_environment:
+    if mode.refresh and good and gains:
         wanted = True
     return Decision(
         fails=not good and not accepted,

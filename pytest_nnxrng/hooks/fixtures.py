@@ -10,7 +10,7 @@ import pytest
 from pytest_nnxrng.hooks.item import CHECKS, FOLDERS, GIVEN, PROGRESS, identity, is_place, our_place
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.hooks.parametrize import PLACES, first_of, places_of
-from pytest_nnxrng.run.errors import BadSetting, MissingDevice
+from pytest_nnxrng.run.settings import BadSetting, MissingDevice
 
 if TYPE_CHECKING:
     import jax

@@ -14,7 +14,7 @@ from pytest_nnxrng.run import settings
 from pytest_nnxrng.run.settings import FOLDER, BadSetting, Mode, Settings, first
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.device.notation import Name
+    from pytest_nnxrng.device.notation import DeviceName
 
 SETTINGS = pytest.StashKey[Settings]()
 # Variables that were set after JAX's backend had read them.
@@ -153,7 +153,7 @@ def read(config: pytest.Config) -> Settings:
     )
 
 
-def _devices(option: str | None, ini: str) -> tuple[Name, ...]:
+def _devices(option: str | None, ini: str) -> tuple[DeviceName, ...]:
     value = option if option is not None else ini or None
     source = "--nnx-device" if option is not None else "nnx_device"
     if value is None:

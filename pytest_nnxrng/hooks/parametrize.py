@@ -12,13 +12,12 @@ import pytest
 
 from pytest_nnxrng.hooks.item import CHECKS, GIVEN, PARAMETER, is_place, our_place
 from pytest_nnxrng.hooks.options import LATE, SETTINGS
-from pytest_nnxrng.run.errors import BadSetting
-from pytest_nnxrng.run.settings import Settings
+from pytest_nnxrng.run.settings import BadSetting, DeviceName, Settings
 
 if TYPE_CHECKING:
     import jax
 
-    from pytest_nnxrng.device.notation import Name, Place
+    from pytest_nnxrng.device.notation import Place
 
 # The devices named for this run; none: JAX's own default.
 PLACES: pytest.StashKey[tuple[Place, ...]] = pytest.StashKey()
@@ -53,7 +52,11 @@ def _probe(made: Settings) -> None:
     from pytest_nnxrng.device import notation, startup
 
     here = os.environ.get(startup.PLATFORMS, "")
-    if not made.devices or made.missing_skips or made.devices == (notation.Name(notation.ALL),):
+    if (
+        not made.devices
+        or made.missing_skips
+        or made.devices == (notation.DeviceName(notation.ALL),)
+    ):
         return
     if notation.surely_here(made.devices, made.cpu_devices or 1, here):
         return
@@ -242,7 +245,9 @@ def first_of(selected: tuple[Place, ...]) -> Place:
     return next((place for place in selected if place.device is not None), selected[0])
 
 
-def _restrict(item: pytest.Item, names: tuple[Name, ...], selected: tuple[Place, ...]) -> None:
+def _restrict(
+    item: pytest.Item, names: tuple[DeviceName, ...], selected: tuple[Place, ...]
+) -> None:
     from pytest_nnxrng.device import resolve
 
     place = our_place(item) or (first_of(selected) if selected else None)

@@ -9,12 +9,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from pytest_nnxrng.leaf.dtypes import spare_mask
 from pytest_nnxrng.leaf.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
-
-_BITS = {"int1": 1, "uint1": 1, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4}
-_BITS |= {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 
 
 def digest(array: Array | Slabs) -> str:
@@ -35,8 +33,8 @@ def octets(block: Array) -> NDArray[np.uint8]:
     raw: NDArray[np.uint8] = block.view(np.uint8)
     if block.dtype.itemsize > 1:
         return raw
-    bits = _BITS.get(block.dtype.name)
-    return raw if bits is None else raw & np.uint8((1 << bits) - 1)
+    mask = spare_mask(block.dtype.name)
+    return raw if mask is None else raw & np.uint8(mask)
 
 
 def blocks(array: Array | Slabs, size: int) -> Iterator[Array]:

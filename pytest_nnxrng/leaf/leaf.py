@@ -1,4 +1,4 @@
-"""A leaf: one array of a value, and what its dtype means."""
+"""A leaf: one array of a value."""
 
 from __future__ import annotations
 
@@ -7,44 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
 import numpy as np
 
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_key
 from pytest_nnxrng.leaf.placement import Placement
 from pytest_nnxrng.leaf.slabs import Slabs
-
-_FLOAT8 = [
-    "float8_e3m4",
-    "float8_e4m3",
-    "float8_e4m3b11fnuz",
-    "float8_e4m3fn",
-    "float8_e4m3fnuz",
-    "float8_e5m2",
-    "float8_e5m2fnuz",
-    "float8_e8m0fnu",
-]
-_SMALLER = [
-    *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
-    *("int1", "int2", "int4", "uint1", "uint2", "uint4"),
-]
-INTEGERS = frozenset(("int1", "int2", "int4", "uint1", "uint2", "uint4"))
-NARROW = frozenset(_SMALLER)  # less than a byte an element
-_ONE_BYTE = [*_FLOAT8, *_SMALLER]
-_NATIVE = [
-    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
-    *("float16", "bfloat16", "float32", "float64"),
-]
-_COMPLEX = {"complex64": "float32", "complex128": "float64"}
-_PYTHON = {
-    "python bool": "bool",
-    "python int": "int64",
-    "python float": "float64",
-    "python complex": "complex128",
-}
-
-
-class UnsupportedDtype(TypeError):
-    """A dtype that no golden can hold."""
 
 
 @dataclass(frozen=True)
@@ -106,56 +73,13 @@ class Leaf:
         return math.prod(self.shape)
 
 
-def dtype_of(name: str) -> np.dtype:
-    """The numpy dtype of a leaf's elements in host memory; uint32 for typed PRNG keys.
-
-    Raises:
-      UnsupportedDtype: when no golden holds that dtype.
-    """
-    if name.startswith("key<"):
-        return np.dtype(np.uint32)
-    name = _PYTHON.get(name, name)
-    if name in _ONE_BYTE or name == "bfloat16":
-        kind: np.dtype = np.dtype(getattr(ml_dtypes, name))
-        return kind
-    if name in _NATIVE or name in _COMPLEX:
-        return np.dtype(name)
-    raise UnsupportedDtype(name)
-
-
-def storage(name: str) -> str:
-    """The dtype under which safetensors keeps a leaf's elements.
-
-    Sub-byte and 8-bit floats, int4 and the like are kept as their bits, one uint8 an
-    element; complex numbers as pairs of floats in a last axis of two; keys as key data.
-
-    Raises:
-      UnsupportedDtype: when no golden holds that dtype.
-    """
-    dtype_of(name)
-    name = _PYTHON.get(name, name)
-    if name.startswith("key<"):
-        return "uint32"
-    return "uint8" if name in _ONE_BYTE else _COMPLEX.get(name, name)
-
-
-def is_inexact(name: str) -> bool:
-    """Whether a leaf of this dtype holds floats or complex numbers, so that it may round."""
-    if name.startswith("key<"):
-        return False
-    return bool(
-        name in ("python float", "python complex")
-        or name.startswith(("float", "bfloat", "complex"))
-    )
-
-
 def constant(leaf: Leaf) -> np.ndarray | None:
     """The elements of a leaf that has a ``constant``, without allocating them; else None.
 
     Also None for NaN, whose sign and payload a ``constant`` does not tell.
     """
     value = leaf.statistics.get("constant")
-    if value in (None, "nan") or dtype_of(leaf.dtype).kind == "c" or leaf.dtype.startswith("key<"):
+    if value in (None, "nan") or dtype_of(leaf.dtype).kind == "c" or is_key(leaf.dtype):
         return None
     try:
         with np.errstate(over="raise", invalid="raise"):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.dtypes import is_key
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.spots import at_spots, encode
@@ -41,7 +42,7 @@ def _kept(leaf: Leaf, limit: int) -> Leaf:
         # Its values are read again when they are stored, which one process does alone.
         whole = leaf.slabs.whole()
         leaf, array = leaf.but(read=lambda: whole, slabs=None, fetched=False), whole
-    if leaf.dtype.startswith("key<"):
+    if is_key(leaf.dtype):
         return leaf.but(statistics={}, stored=is_small)
     shown = statistics(array) if is_small else plainly(array)
     if shown is not None:

@@ -7,19 +7,59 @@ that are all alike, one stands for all. Equal elements have equal texts.
 from __future__ import annotations
 
 import base64
+import functools
 import math
+from typing import TypeAlias
 
-import ml_dtypes
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
-from pytest_nnxrng.evaluate.selection import Selection, chosen, unravel
-from pytest_nnxrng.leaf.leaf import Leaf, constant, dtype_of
+from pytest_nnxrng.leaf.digest import octets
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_key
+from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.slabs import Slabs
+
+Shape: TypeAlias = tuple[int, ...]
+Selection: TypeAlias = NDArray[np.int64]  # flat indices, in C order
+Coordinates: TypeAlias = tuple[Selection, ...]
 
 COUNT = 32  # elements of a leaf, at most
 _CHECKSUM = 4
 _MOST_WORDS = 8  # of a key
+_MASK = (1 << 64) - 1
+
+
+@functools.cache
+def chosen(size: int, count: int) -> Selection:
+    """Flat indices of ``count`` elements of an array of ``size``, in order, all distinct.
+
+    All of them when there are no more than ``count``; else the first, the last, and one from
+    each of ``count - 2`` stretches of equal length in between. Where in its stretch is
+    pseudo-random: SplitMix64 (Steele, Lea and Flood, Fast splittable pseudorandom number
+    generators, OOPSLA 2014) seeded with the size.
+    """
+    if size <= count:
+        return np.arange(size, dtype=np.int64)
+    stretches = max(count - 2, 0)
+    bounds = [1 + (size - 2) * i // max(stretches, 1) for i in range(stretches + 1)]
+    inner = [
+        bounds[i] + (_splitmix(size, i) * (bounds[i + 1] - bounds[i]) >> 64)
+        for i in range(stretches)
+    ]
+    return np.array([0, *inner, size - 1][:count], np.int64)
+
+
+def unravel(selection: Selection, shape: Shape) -> Coordinates:
+    """Coordinates of flat indices; none for a scalar."""
+    return np.unravel_index(selection, shape) if shape else ()
+
+
+def _splitmix(seed: int, step: int) -> int:
+    z = (seed + (step + 1) * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ z >> 27) * 0x94D049BB133111EB) & _MASK
+    return z ^ z >> 31
 
 
 def places(leaf: Leaf) -> Selection:
@@ -63,11 +103,11 @@ def encode(spots: np.ndarray, dtype: str, shape: tuple[int, ...]) -> str:
       UnsupportedDtype: when no golden holds that dtype.
     """
     count = min(math.prod(shape), COUNT)
-    if spots.dtype != dtype_of(dtype) or spots.ndim != 1 + _is_key(dtype) or len(spots) != count:
+    if spots.dtype != dtype_of(dtype) or spots.ndim != 1 + is_key(dtype) or len(spots) != count:
         raise ValueError(f"{spots.dtype}{list(spots.shape)} are no spots of {dtype}{list(shape)}")
-    data = _octets(spots)
+    data = octets(np.ascontiguousarray(spots).reshape(-1)).tobytes()
     size = len(data) // max(count, 1)
-    if count > 1 and not _is_key(dtype) and data == data[:size] * count:
+    if count > 1 and not is_key(dtype) and data == data[:size] * count:
         data = data[:size]
     return base64.b85encode(data + _checksum(data, dtype, shape)).decode("ascii")
 
@@ -77,42 +117,29 @@ def decode(text: object, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     if not isinstance(text, str):
         raise ValueError('"spots" is not text')
     try:
-        octets = base64.b85decode(text)
+        raw = base64.b85decode(text)
     except ValueError:
         raise ValueError('"spots" is not base 85') from None
-    data, count = octets[:-_CHECKSUM], min(math.prod(shape), COUNT)
+    data, count = raw[:-_CHECKSUM], min(math.prod(shape), COUNT)
     wanted = dtype_of(dtype)
-    if _is_key(dtype):
+    if is_key(dtype):
         words, rest = divmod(len(data), max(count, 1) * wanted.itemsize)
         fits = not rest and words <= _MOST_WORDS and bool(words) == bool(count)
         form: tuple[int, ...] = (count, words)
     else:
         fits = len(data) in (count * wanted.itemsize, min(count, 1) * wanted.itemsize)
         form = (count,)
-    if not fits or len(octets) < _CHECKSUM:
+    if not fits or len(raw) < _CHECKSUM:
         raise ValueError(f'"spots" are not {count} elements of {dtype}')
-    if octets[-_CHECKSUM:] != _checksum(data, dtype, shape):
+    if raw[-_CHECKSUM:] != _checksum(data, dtype, shape):
         raise ValueError('"spots" are not those that were written: their checksum is another')
-    one = count > 1 and not _is_key(dtype) and len(data) == wanted.itemsize
+    one = count > 1 and not is_key(dtype) and len(data) == wanted.itemsize
     spots = np.frombuffer(data * count if one else data, wanted).reshape(form)
     if encode(spots, dtype, shape) != text:
         raise ValueError('"spots" are not written as they would be')
     return spots
 
 
-def _is_key(dtype: str) -> bool:
-    return dtype.startswith("key<")
-
-
 def _checksum(data: bytes, dtype: str, shape: tuple[int, ...]) -> bytes:
     kind = f"{dtype}{list(shape)}".encode()
     return xxhash.xxh32_digest(data + kind)
-
-
-def _octets(array: np.ndarray) -> bytes:
-    octets = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    if array.dtype.itemsize == 1 and array.dtype.isbuiltin != 1:
-        # The spare bits of int4 and its like mean nothing.
-        info = ml_dtypes.iinfo if "int" in array.dtype.name else ml_dtypes.finfo
-        octets = octets & np.uint8((1 << info(array.dtype).bits) - 1)
-    return octets.tobytes()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_nnxrng.leaf.digest import blocks
-from pytest_nnxrng.leaf.leaf import INTEGERS
+from pytest_nnxrng.leaf.dtypes import is_integer
 from pytest_nnxrng.leaf.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
@@ -155,7 +155,7 @@ def _row(mean: float, deviation: float, low: float, high: float, nonfinite: int)
 
 
 def _exact(value: Any) -> float | int | str:
-    if value.dtype.kind in "biu" or value.dtype.name in INTEGERS:
+    if is_integer(value.dtype.name):
         return int(value)
     number = float(value)
     if not math.isfinite(number):

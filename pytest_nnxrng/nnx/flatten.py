@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
 
-from pytest_nnxrng.golden.manifest import json_string
-from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype, storage
+from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, storage
+from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import prefixes, step
 from pytest_nnxrng.leaf.placement import Placement, normal, placement
 from pytest_nnxrng.leaf.slabs import Slabs
 from pytest_nnxrng.nnx import spread
 
-_PLAIN_KEY = re.compile(r"(?!__metadata__\Z)[A-Za-z_][A-Za-z0-9_]*\Z")
 _SCALARS: dict[type, tuple[str, str]] = {
     bool: ("python bool", "bool"),
     int: ("python int", "int64"),
@@ -45,35 +44,9 @@ class UnsupportedValue(TypeError):
     """A value that cannot be kept in a golden; the message names the leaf."""
 
 
-@dataclass(frozen=True)
-class Flat:
-    """The leaves of a value, in the order of their paths.
-
-    ``aliases`` maps the path of a Variable or node that is met again to the path where
-    it was met first, as tied parameters are.
-    """
-
-    leaves: tuple[Leaf, ...]
-    aliases: dict[str, str]
-
-
 def is_node(value: object) -> bool:
     """Whether ``value`` is an NNX graph node: a Module, Optimizer, Metric, Rngs, ..."""
     return isinstance(value, _NODE)
-
-
-def path_string(path: tuple[Any, ...]) -> str:
-    """``('layers', 0, 'a.b')`` -> ``layers.0["a.b"]``: no two paths share a name."""
-    return "".join(map(_step, path)).removeprefix(".")
-
-
-def _step(key: Any) -> str:
-    if isinstance(key, str):
-        name = str.__str__(key)  # an Enum of texts formats itself in its own way
-        return f".{name}" if _PLAIN_KEY.match(name) else f"[{json_string(name)}]"
-    if isinstance(key, int) and not isinstance(key, bool):
-        return f".{int(key)}"
-    return f"[{type(key).__name__}:{json_string(repr(key))}]"
 
 
 class _Place(NamedTuple):
@@ -83,7 +56,7 @@ class _Place(NamedTuple):
     steps: str = ""
 
     def below(self, key: Any) -> _Place:
-        return _Place((*self.path, key), self.steps + _step(key))
+        return _Place((*self.path, key), self.steps + step(key))
 
     @property
     def name(self) -> str:
@@ -111,14 +84,9 @@ def flatten(value: Any, only: Any = None) -> Flat:
                 f"two leaves are named {one.path}: a pytree type gives both the same key"
             )
     # A shared node without leaves, an activation say, ties nothing.
-    held = set().union(*map(_above, (leaf.path for leaf in leaves)))
+    held = {"", *(above for leaf in leaves for above in prefixes(leaf.path))}
     aliases = {path: first for path, first in walk.aliases.items() if first in held}
     return Flat(tuple(leaves), aliases)
-
-
-def _above(path: str) -> set[str]:
-    """The path, and all before it in which it may lie."""
-    return {"", path, *(path[:i] for i, c in enumerate(path) if c in ".[")}
 
 
 class _Walk:

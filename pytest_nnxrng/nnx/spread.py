@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.device import processes
-from pytest_nnxrng.leaf.leaf import NARROW
+from pytest_nnxrng.leaf.dtypes import is_packed
 from pytest_nnxrng.leaf.slabs import SLAB, Array, Box, Slabs, boxes
 
 
@@ -60,7 +60,7 @@ class _Part:
         )
         # A CPU device's memory is the host's, but for what takes less than a byte.
         shared = all(d.platform == "cpu" for d in self.data.devices())
-        shared &= np.dtype(self.data.dtype).name not in NARROW
+        shared &= not is_packed(np.dtype(self.data.dtype).name)
         small = self.data.nbytes <= SLAB
         self.host = np.asarray(self.data) if shared or small else None
 

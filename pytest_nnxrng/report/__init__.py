@@ -1,1 +1,5 @@
-"""What a person or a machine reads of a run: data in, text out."""
+"""Data -> text, JSON and pages. Nothing is decided here.
+
+In: comparisons, causes, outcomes. Out: the text of a failure, the summary, ``report.json``.
+May import run, leaf, golden, compare and why.
+"""

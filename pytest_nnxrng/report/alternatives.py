@@ -13,8 +13,8 @@ _LISTED = 12
 _WIDTH = 80
 
 
-class Form(Protocol):
-    """A way of building (``equivalence.Form`` is one)."""
+class Variant(Protocol):
+    """A way of building (``equivalence.Variant`` is one)."""
 
     @property
     def how(self) -> str: ...
@@ -22,15 +22,15 @@ class Form(Protocol):
     def comparison(self) -> Comparison: ...
 
 
-def differing(forms: Iterable[Form]) -> str:
-    """The lines on forms that give another model; empty if none does."""
+def differing(variants: Iterable[Variant]) -> str:
+    """The lines on variants that give another model; empty if none does."""
     lines: list[str] = []
-    for form in forms:
-        found = form.comparison.differences
+    for variant in variants:
+        found = variant.comparison.differences
         if not found:
             continue
         verb = "differs" if len(found) == 1 else "differ"
-        head = f"built {form.how}, {len(found)} of {form.comparison.leaves} leaves {verb}"
+        head = f"built {variant.how}, {len(found)} of {variant.comparison.leaves} leaves {verb}"
         lines += _wrap(f"  also    {head} from those of an ordinary call:", "          ")
         for difference in found[:_LISTED]:
             told = f"{difference.path or 'the value'}: {_told(difference)}"
@@ -40,16 +40,17 @@ def differing(forms: Iterable[Form]) -> str:
     return "\n".join(lines)
 
 
-def rounding(forms: Iterable[Form], golden: str) -> tuple[str, ...]:
-    """A line for each form that rounds otherwise, within the tolerance."""
+def rounding(variants: Iterable[Variant], golden: str) -> tuple[str, ...]:
+    """A line for each variant that rounds otherwise, within the tolerance."""
     found = []
-    for form in forms:
-        rounded = form.comparison.rounded
-        if not form.comparison.differences and rounded:
+    for variant in variants:
+        rounded = variant.comparison.rounded
+        if not variant.comparison.differences and rounded:
             path = max(rounded, key=lambda path: rounded[path].headroom)
             found.append(
-                f"{golden}: built {form.how}, {len(rounded)} of {form.comparison.leaves} leaves "
-                f"differ by rounding, most {path or 'the value'} ({_apart(rounded[path])})"
+                f"{golden}: built {variant.how}, {len(rounded)} of "
+                f"{variant.comparison.leaves} leaves differ by rounding, most "
+                f"{path or 'the value'} ({_apart(rounded[path])})"
             )
     return tuple(found)
 

@@ -11,12 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from pytest_nnxrng.run.errors import BadSetting
-
-if TYPE_CHECKING:
-    from pytest_nnxrng.device.notation import Name
+from typing import Any, NamedTuple
 
 FOLDER = "__nnx_snapshots__"
 STORE_LIMIT = 256 << 10
@@ -58,6 +53,29 @@ CAUSES = (
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
+class BadSetting(ValueError):
+    """An option, ini value or marker that cannot be used; the message says how to mend it."""
+
+
+class MissingDevice(BadSetting):
+    """A device that was named, and is not here."""
+
+
+class DeviceName(NamedTuple):
+    """What a device is called: ``gpu``, ``gpu:1``, or ``all``."""
+
+    platform: str
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return self.platform if self.number is None else f"{self.platform}:{self.number}"
+
+    @property
+    def kind(self) -> str:
+        """The platform as ``jax.Device`` names it."""
+        return "gpu" if self.platform in ("cuda", "rocm") else self.platform
+
+
 class Mode(NamedTuple):
     """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
 
@@ -75,7 +93,7 @@ class Settings(NamedTuple):
     seed: int = 0
     mode: Mode = Mode()
     prune: bool = False
-    devices: tuple[Name, ...] = ()
+    devices: tuple[DeviceName, ...] = ()
     devices_from: str = "--nnx-device"
     missing_skips: bool = False
     cpu_devices: int | None = None

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from pytest_nnxrng.leaf.paths import parent as parent_of
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, is_node, nodes
 from pytest_nnxrng.trace.source import is_users, place_of
 
@@ -71,7 +72,7 @@ class Calls:
         root = self._root(chain)
         if root is None:
             return
-        inside, parent = self._inside(root).get(id(chain[0])), _parent(leaf)
+        inside, parent = self._inside(root).get(id(chain[0])), parent_of(leaf)
         if inside is not None and (parent == inside or parent.endswith(f".{inside}") or not inside):
             anchor = parent.removesuffix(inside).removesuffix(".") if inside else parent
             self._anchors.setdefault(id(root), anchor)
@@ -169,10 +170,6 @@ def owner(sites: Sequence[Site], leaves: Sequence[str]) -> str:
 def _common(paths: Sequence[str]) -> str:
     steps = zip(*[path.split(".")[:-1] for path in paths], strict=False)
     return ".".join([s[0] for s in itertools.takewhile(lambda s: len(set(s)) == 1, steps)])
-
-
-def _parent(path: str) -> str:
-    return path.rpartition(".")[0]
 
 
 def reached(leaves: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -14,15 +14,14 @@ import flax
 import jax
 from flax import nnx
 
-import pytest_nnxrng
-
 
 def _folder(file: str | None) -> str:
     return str(Path(file or "").absolute().parent / "_")[:-1]
 
 
+_PACKAGE = str(Path(__file__).absolute().parent.parent / "_")[:-1]
 _JAX = _folder(jax.__file__)
-_LIBRARIES = (_JAX, _folder(flax.__file__), _folder(pytest_nnxrng.__file__), "<")
+_LIBRARIES = (_JAX, _folder(flax.__file__), _PACKAGE, "<")
 _STANDARD = tuple(
     {str(Path(sysconfig.get_path(name)) / "_")[:-1] for name in ("stdlib", "platstdlib")}
 )

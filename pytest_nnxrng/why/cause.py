@@ -61,6 +61,18 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class ModelCheck:
+    """What became of the model that an output comes from, where its test checked it before."""
+
+    checked: bool = False
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def matched(self) -> bool:
+        return self.checked and not self.causes
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that is known of a mismatch.
 
@@ -71,8 +83,7 @@ class Evidence:
     model is rebuilt under recorded flags to those flags, ``touched`` those that change with
     these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
     these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
-    ``renamed`` maps the golden's paths to ours. ``model`` tells what became of the model from
-    which an output comes: its causes, () if it matched, None if none was checked.
+    ``renamed`` maps the golden's paths to ours.
     """
 
     kind: str
@@ -90,7 +101,7 @@ class Evidence:
     repeats: bool = True
     untraceable: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    model: tuple[Cause, ...] | None = None
+    model: ModelCheck = field(default_factory=ModelCheck)
     proof: str = "derivation"
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_nnxrng.compare.differences import Difference
-from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance
-from pytest_nnxrng.leaf.leaf import is_inexact
+from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, is_derived, named
 from pytest_nnxrng.why.draws import derivations, has_unknown_count
 from pytest_nnxrng.why.structure import structure
@@ -120,12 +120,12 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
         elif is_derived(d.path, evidence):
             reason = " (the keys are the same; initializers do not compare across versions)"
         return "unknown", f"nothing is proven{reason}", ""
-    if evidence.model == ():
+    if evidence.model.matched:
         if evidence.changes:
             text = "the model matches; the environment or the forward pass moved"
             return "unknown", f"{text} ({_shown(evidence.changes)})", ""
         return "forward", "the model matches, its output does not", "the model's own check"
-    if evidence.model:
+    if evidence.model.causes:
         return "", "", ""  # its causes are the model's, which stand with the model's check
     if is_derived(d.path, evidence) and _unmoved(d.path, evidence):
         return "values", "the same draw, other numbers in places", evidence.proof
@@ -139,8 +139,8 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> tuple[str, s
 def _is_rekeyed(evidence: Evidence, d: Difference, words: set[str]) -> bool:
     """Whether a key is another by the flags that keys are made, split and folded under."""
     changed = {name for name, _, _ in evidence.changes}
-    is_key = d.expected is not None and d.expected.dtype.startswith("key<")
-    return is_key and "environment" in words and not changed.isdisjoint(_PRNG)
+    holds_keys = d.expected is not None and is_key(d.expected.dtype)
+    return holds_keys and "environment" in words and not changed.isdisjoint(_PRNG)
 
 
 def _shown(changes: Sequence[tuple[str, Any, Any]]) -> str:

@@ -10,8 +10,10 @@ import numpy as np
 
 from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.compare.estimate import difference
-from pytest_nnxrng.compare.numbers import WEIGHTS, Tolerance, gap_at_spots
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of, is_inexact
+from pytest_nnxrng.compare.numbers import gap_at_spots
+from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_nnxrng.golden.compact import expand
-from pytest_nnxrng.leaf.repeats import pattern, told
+from pytest_nnxrng.leaf.repeats import expand, pattern, told
 from pytest_nnxrng.why.alignment import Alignment, Gap, align
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, named, once
 

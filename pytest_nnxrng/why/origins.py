@@ -11,7 +11,8 @@ import numpy as np
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device.environment import under
-from pytest_nnxrng.leaf.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf.dtypes import is_inexact
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements, places
 from pytest_nnxrng.why import recovery
 from pytest_nnxrng.why.recovery import Origin, Some, Stream

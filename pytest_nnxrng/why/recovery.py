@@ -17,7 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from pytest_nnxrng.leaf.leaf import dtype_of
+from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.nnx import rngs
 from pytest_nnxrng.why import keystream, likelihood
 from pytest_nnxrng.why.keystream import THREEFRY, Keys, fold, join, split

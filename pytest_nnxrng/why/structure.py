@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import parent, tail
 from pytest_nnxrng.leaf.placement import told
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named
 
@@ -124,15 +125,15 @@ def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -
     if comparable(evidence):
         pair(lambda leaf: made(leaf) and (made(leaf), leaf.draws), removed, added)
         pair(made, removed, added)
-    parents = {_parent(a): _parent(b) for a, b in pairs.items() if _tail(a) == _tail(b)}
+    parents = {parent(a): parent(b) for a, b in pairs.items() if tail(a) == tail(b)}
     alike = _groups(removed, old), _groups(added, new)
     for content, group in _unique(alike[0], lambda found: found).items():
         other = _unique(alike[1], lambda found: found).get(content)
         if other is not None:
             parents.setdefault(group, other)
     for path in removed:
-        target = f"{parents.get(_parent(path), '')}{_tail(path)}"
-        if path not in pairs and _parent(path) in parents and target in added:
+        target = f"{parents.get(parent(path), '')}{tail(path)}"
+        if path not in pairs and parent(path) in parents and target in added:
             pairs[path] = target
     return {a: b for a, b in pairs.items() if form(old[a]) == form(new[b])}
 
@@ -142,8 +143,8 @@ def _groups(paths: Iterable[str], leaves: Mapping[str, Leaf]) -> dict[str, tuple
     found: dict[str, list[Any]] = {}
     for path in sorted(paths):
         leaf = leaves[path]
-        found.setdefault(_parent(path), []).append(
-            (_tail(path), leaf.type, leaf.shape, leaf.dtype, leaf.digest)
+        found.setdefault(parent(path), []).append(
+            (tail(path), leaf.type, leaf.shape, leaf.dtype, leaf.digest)
         )
     return {parent: tuple(rows) for parent, rows in found.items() if parent}
 
@@ -155,15 +156,6 @@ def _unique(items: Mapping[str, Any], content: Callable[[Any], Any]) -> dict[Any
         if key is not None:
             found.setdefault(key, []).append(path)
     return {key: paths[0] for key, paths in found.items() if len(paths) == 1}
-
-
-def _parent(path: str) -> str:
-    return path.rpartition(".")[0]
-
-
-def _tail(path: str) -> str:
-    head, dot, tail = path.rpartition(".")
-    return f"{dot}{tail}" if head else path
 
 
 def _plain(value: Any) -> str:

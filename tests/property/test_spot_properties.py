@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.compare.numbers import Tolerance, gap_at_spots
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
+from pytest_nnxrng.compare.numbers import gap_at_spots
+from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import COUNT, at_spots, decode, elements, encode
 
 DTYPES = ["bool", "int8", "int32", "uint64", "float16", "bfloat16", "float32", "float64"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_nnxrng.leaf.aliases import aligned
+from pytest_nnxrng.leaf.flat import aligned
 from pytest_nnxrng.leaf.leaf import Leaf
 
 

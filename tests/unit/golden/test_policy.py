@@ -53,7 +53,7 @@ def expected(status, mode, outcome, same_environment, repeats):
 
 @pytest.mark.parametrize(("status", "mode", "outcome", "same_environment", "repeats"), CASES)
 def test_decide(status, mode, outcome, same_environment, repeats):
-    made = decide(status, MODES[mode], outcome, same_environment=same_environment, repeats=repeats)
+    made = decide(status, MODES[mode], outcome, gains=not same_environment, repeats=repeats)
     assert made == expected(status, mode, outcome, same_environment, repeats)
     otherwise = decide(status, MODES[mode], outcome, repeats=repeats, agrees=False)
     assert (otherwise.fails, otherwise.writes) == (True, False)
@@ -67,7 +67,7 @@ def test_the_table_is_the_whole_space():
 def every_decision():
     for status, mode, outcome, same, repeats in CASES:
         arguments = (status, MODES[mode], outcome, same, repeats)
-        made = decide(status, MODES[mode], outcome, same_environment=same, repeats=repeats)
+        made = decide(status, MODES[mode], outcome, gains=not same, repeats=repeats)
         yield arguments, made
 
 
@@ -90,7 +90,7 @@ RULES = {
         not (d.writes and a[0] in (Status.MATCHED, Status.ROUNDED) and a[3])
     ),
     "whether the check fails does not hang on the rest of the test": lambda a, d: (
-        d.fails == decide(a[0], a[1], Outcome.PASSED, same_environment=a[3], repeats=a[4]).fails
+        d.fails == decide(a[0], a[1], Outcome.PASSED, gains=not a[3], repeats=a[4]).fails
     ),
 }
 
@@ -110,7 +110,7 @@ def test_a_golden_that_is_left_to_another_device_is_never_written(
             status,
             MODES[mode],
             outcome,
-            same_environment=same_environment,
+            gains=not same_environment,
             repeats=repeats,
             left=left,
         )

@@ -13,20 +13,15 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.golden.manifest import FORMAT, Golden, GoldenError, dumps, json_string, read
+from pytest_nnxrng.golden.manifest import FORMAT, Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values
+from pytest_nnxrng.leaf import dtypes
 from pytest_nnxrng.leaf.digest import digest
-from pytest_nnxrng.leaf.leaf import (
-    _NATIVE,
-    _ONE_BYTE,
-    Leaf,
-    UnsupportedDtype,
-    constant,
-    dtype_of,
-    is_inexact,
-    storage,
-)
+from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of, is_inexact, storage
+from pytest_nnxrng.leaf.leaf import Leaf, constant
+from pytest_nnxrng.leaf.paths import json_string
 from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.nnx.flatten import flatten
 
@@ -206,7 +201,7 @@ def every_bit_pattern(name, count=512):
     if dtype.kind == "b":
         return np.tile([True, False], count // 2)
     bits = np.random.default_rng(0).integers(0, 256, count * dtype.itemsize, dtype=np.uint8)
-    if name in _ONE_BYTE and name.lstrip("uint").isdigit():
+    if dtypes.is_packed(name) and name.lstrip("uint").isdigit():
         width = int(name.lstrip("uint"))
         values = np.arange(count) % (1 << width) - (0 if name[0] == "u" else 1 << (width - 1))
         return values.astype(np.int8).astype(dtype)
@@ -215,7 +210,7 @@ def every_bit_pattern(name, count=512):
     return bits.view(dtype)
 
 
-DTYPES = [*_NATIVE, *_ONE_BYTE, "complex64", "complex128"]
+DTYPES = [name for name in dtypes.names() if not name.startswith("python")]
 
 
 def same_bits(a, b):

@@ -17,7 +17,8 @@ from flax import nnx
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, is_node, path_string
+from pytest_nnxrng.leaf.paths import path_string
+from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, is_node
 
 # flax 0.11 and jax 0.6 warn of what they themselves use.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

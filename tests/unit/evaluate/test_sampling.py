@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng.evaluate import spots
-from pytest_nnxrng.evaluate.selection import chosen
+from pytest_nnxrng.evaluate import sampling
+from pytest_nnxrng.leaf.spots import chosen
 from pytest_nnxrng.nnx import flatten
 from pytest_nnxrng.trace.derivation import trace
 from pytest_nnxrng.why import keystream
@@ -24,7 +24,7 @@ def rngs():
 
 
 def evaluate(build, count=300):
-    return spots.evaluate(trace(build, (rngs(),), {}), count=count)
+    return sampling.evaluate(trace(build, (rngs(),), {}), count=count)
 
 
 def check(build, count=300):
@@ -262,7 +262,7 @@ def test_layers_share_what_is_compiled():
     traced = trace(nnx.jit(layers), (rngs(),), {})
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        found, _ = spots.evaluate(traced)
+        found, _ = sampling.evaluate(traced)
     finally:
         jax.monitoring.clear_event_listeners()
     assert len(found) == 60
@@ -271,14 +271,14 @@ def test_layers_share_what_is_compiled():
 
 def test_paths_and_count():
     traced = trace(Block, (rngs(),), {})
-    found, reasons = spots.evaluate(traced, ["linear.kernel", "norm.scale"], count=5)
+    found, reasons = sampling.evaluate(traced, ["linear.kernel", "norm.scale"], count=5)
     assert {path: len(spot.values) for path, spot in found.items()} == {
         "linear.kernel": 5,
         "norm.scale": 5,
     }
     assert reasons == {}
     with pytest.raises(KeyError):
-        spots.evaluate(traced, ["no.leaf"])
+        sampling.evaluate(traced, ["no.leaf"])
 
 
 def test_chosen():

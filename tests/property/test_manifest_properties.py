@@ -12,11 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner, parse_owner, read_owner
-from pytest_nnxrng.golden.manifest import Golden, GoldenError, dumps, json_string, read
+from pytest_nnxrng.golden.manifest import Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import json_string
 from pytest_nnxrng.leaf.statistics import statistics
 
 pytestmark = pytest.mark.filterwarnings("error")

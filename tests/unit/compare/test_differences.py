@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pytest_nnxrng.compare.differences import Comparison, Difference, compare
-from pytest_nnxrng.compare.numbers import OUTPUTS, STRICT, WEIGHTS, Tolerance
+from pytest_nnxrng.compare.tolerance import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
+from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.leaf.leaf import Leaf
 
 EXACT = Tolerance({}, exact=True)
 ZERO = Tolerance({"*": 0.0})

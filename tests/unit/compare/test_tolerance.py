@@ -2,7 +2,6 @@
 
 import pytest
 
-from pytest_nnxrng.check.state import Options
 from pytest_nnxrng.compare.tolerance import across, reduced, tolerance
 from pytest_nnxrng.run.settings import Settings
 
@@ -13,7 +12,7 @@ FULL = {"jax_default_matmul_precision": "float32"}
 
 
 def allowed(then, now, kind="value", dtype="float32", options=None, **settings):
-    made = tolerance(Settings(**settings), options or Options(), kind, then, now)
+    made = tolerance(Settings(**settings), kind, then, now, **(options or {}))
     return made.of(dtype)
 
 
@@ -40,8 +39,8 @@ def allowed(then, now, kind="value", dtype="float32", options=None, **settings):
 def test_outputs_of_float32(then, now, share):
     assert allowed(then, now) == share
     assert allowed(then, now, "init") == 1e-5, "weights come from the same random bits"
-    assert allowed(then, now, options=Options(tol=1e-7)) == 1e-7
-    assert allowed(then, now, options=Options(exact=True)) == 0
+    assert allowed(then, now, options={"tol": 1e-7}) == 1e-7
+    assert allowed(then, now, options={"exact": True}) == 0
 
 
 def test_other_dtypes_are_as_on_one_platform():

@@ -1,16 +1,25 @@
-"""What is worth a warning in a model that matches its golden all the same."""
+"""What is worth a warning in a value that matches its golden all the same."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
+from flax import nnx
 
+from pytest_nnxrng.check.stages import Obtained
 from pytest_nnxrng.leaf.digest import blocks, octets
-from pytest_nnxrng.leaf.leaf import Leaf, is_inexact
+from pytest_nnxrng.leaf.dtypes import is_inexact
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.slabs import Slabs
+from pytest_nnxrng.trace.build import derived
+
+PACKAGE = str(Path(__file__).parent.parent)
 
 _BLOCK = 1 << 16  # elements
 _ENOUGH = 8  # elements that are alike by chance in no float dtype
@@ -34,6 +43,38 @@ class ZeroKernelWarning(SnapshotWarning):
 
 class WrongDeviceWarning(SnapshotWarning):
     """A checked value lies on another device than the one under test."""
+
+
+def warn(obtained: Obtained) -> None:
+    """Warn of what matches and is still no good; the golden, or a trace, knows what is drawn."""
+    asked, leaves = obtained.asked, obtained.flat.leaves
+    found: list[tuple[str, type[SnapshotWarning]]] = []
+    if text := elsewhere(leaves, asked.device):
+        found.append((text, WrongDeviceWarning))
+    if asked.build is not None:
+        found += _of_draws(obtained)
+    if isinstance(asked.value, nnx.Module):  # not a State, which may hold gradients
+        asked.test.zero_kernels = zero_kernels(leaves)
+    elif asked.test.zero_kernels and not asked.is_nnx:
+        text = f"{', '.join(asked.test.zero_kernels[:4])}: all zeros, so this output does not show "
+        found.append((text + "what they lead to", ZeroKernelWarning))
+        asked.test.zero_kernels = []
+    for text, category in found:
+        warnings.warn(text, category, stacklevel=_depth())
+
+
+def _of_draws(obtained: Obtained) -> Iterator[tuple[str, type[SnapshotWarning]]]:
+    known = obtained.golden.leaves if obtained.golden is not None else ()
+    if obtained.trace is not None:
+        known = derived(obtained.flat, obtained.trace).leaves
+    # A table of positions or an identity matrix may well stand in a model twice.
+    drawn = {leaf.path for leaf in known if leaf.draws}
+    for text in reused_keys(leaf for leaf in obtained.flat.leaves if leaf.path in drawn):
+        yield text, KeyReuseWarning
+    fixed = [leaf.path for leaf in known if leaf.fixed_key and leaf.path in obtained.flat.by_path()]
+    if fixed:
+        text = f"{', '.join(fixed[:4])}: drawn from a key that is hard-coded, not from the Rngs"
+        yield text, FixedSeedWarning
 
 
 def elsewhere(leaves: Iterable[Leaf], device: Any) -> str | None:
@@ -123,3 +164,11 @@ def _same_slices(array: np.ndarray | Slabs) -> bool:
                     return False
                 one, hasher, left = hasher.digest(), xxhash.xxh3_128(), size
     return True
+
+
+def _depth() -> int:
+    """How many frames up the test's own line stands, as ``warnings.warn`` counts from ``warn``."""
+    depth, frame = 0, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, depth = frame.f_back, depth + 1
+    return depth + 1

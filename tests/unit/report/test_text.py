@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pytest_nnxrng.compare.differences import Comparison, Difference, compare
-from pytest_nnxrng.compare.numbers import Numbers, Tolerance
+from pytest_nnxrng.compare.numbers import Numbers
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report.summary import lines

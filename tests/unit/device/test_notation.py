@@ -6,7 +6,7 @@ import pytest
 
 from pytest_nnxrng.device.notation import (
     NODES,
-    Name,
+    DeviceName,
     ids,
     marked,
     one,
@@ -15,28 +15,32 @@ from pytest_nnxrng.device.notation import (
     why_missing,
     writer,
 )
-from pytest_nnxrng.run.errors import BadSetting
+from pytest_nnxrng.run.settings import BadSetting
 
 
 @pytest.mark.parametrize(
     ("text", "found", "shown"),
     [
-        ("cpu", [Name("cpu")], ["cpu"]),
-        ("gpu", [Name("gpu")], ["gpu"]),
-        ("tpu", [Name("tpu")], ["tpu"]),
-        ("cuda", [Name("cuda")], ["cuda"]),
-        ("rocm", [Name("rocm")], ["rocm"]),
-        ("gpu:1", [Name("gpu", 1)], ["gpu:1"]),
-        ("cpu:3", [Name("cpu", 3)], ["cpu:3"]),
-        ("cpu:0", [Name("cpu", 0)], ["cpu:0"]),
-        ("gpu:999999", [Name("gpu", 999999)], ["gpu:999999"]),
-        ("cpu,gpu", [Name("cpu"), Name("gpu")], ["cpu", "gpu"]),
-        ("gpu,cpu", [Name("gpu"), Name("cpu")], ["gpu", "cpu"]),
-        ("cpu,gpu:1", [Name("cpu"), Name("gpu", 1)], ["cpu", "gpu:1"]),
-        ("cpu:0,cpu:1", [Name("cpu", 0), Name("cpu", 1)], ["cpu:0", "cpu:1"]),
-        ("cpu,cpu:1", [Name("cpu"), Name("cpu", 1)], ["cpu:0", "cpu:1"]),
-        ("cpu:1,cpu,tpu", [Name("cpu", 1), Name("cpu"), Name("tpu")], ["cpu:1", "cpu:0", "tpu"]),
-        ("all", [Name("all")], ["all"]),
+        ("cpu", [DeviceName("cpu")], ["cpu"]),
+        ("gpu", [DeviceName("gpu")], ["gpu"]),
+        ("tpu", [DeviceName("tpu")], ["tpu"]),
+        ("cuda", [DeviceName("cuda")], ["cuda"]),
+        ("rocm", [DeviceName("rocm")], ["rocm"]),
+        ("gpu:1", [DeviceName("gpu", 1)], ["gpu:1"]),
+        ("cpu:3", [DeviceName("cpu", 3)], ["cpu:3"]),
+        ("cpu:0", [DeviceName("cpu", 0)], ["cpu:0"]),
+        ("gpu:999999", [DeviceName("gpu", 999999)], ["gpu:999999"]),
+        ("cpu,gpu", [DeviceName("cpu"), DeviceName("gpu")], ["cpu", "gpu"]),
+        ("gpu,cpu", [DeviceName("gpu"), DeviceName("cpu")], ["gpu", "cpu"]),
+        ("cpu,gpu:1", [DeviceName("cpu"), DeviceName("gpu", 1)], ["cpu", "gpu:1"]),
+        ("cpu:0,cpu:1", [DeviceName("cpu", 0), DeviceName("cpu", 1)], ["cpu:0", "cpu:1"]),
+        ("cpu,cpu:1", [DeviceName("cpu"), DeviceName("cpu", 1)], ["cpu:0", "cpu:1"]),
+        (
+            "cpu:1,cpu,tpu",
+            [DeviceName("cpu", 1), DeviceName("cpu"), DeviceName("tpu")],
+            ["cpu:1", "cpu:0", "tpu"],
+        ),
+        ("all", [DeviceName("all")], ["all"]),
     ],
 )
 def test_names(text, found, shown):
@@ -95,7 +99,7 @@ def test_what_is_not_one_device(value):
 
 
 def test_a_marker():
-    assert marked(("gpu", "tpu:1"), {}) == (Name("gpu"), Name("tpu", 1))
+    assert marked(("gpu", "tpu:1"), {}) == (DeviceName("gpu"), DeviceName("tpu", 1))
     with pytest.raises(BadSetting, match=r'takes the names of devices: nnx_device\("gpu", "tpu"\)'):
         marked((), {})
     with pytest.raises(BadSetting, match="takes the names of devices"):
@@ -104,7 +108,7 @@ def test_a_marker():
 
 @pytest.mark.parametrize(("name", "kind"), [("cuda", "gpu"), ("rocm", "gpu"), ("gpu", "gpu")])
 def test_vendors_are_gpus(name, kind):
-    assert Name(name).kind == kind
+    assert DeviceName(name).kind == kind
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from pytest_nnxrng.compare.differences import compare
-from pytest_nnxrng.compare.numbers import OUTPUTS, Tolerance
+from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
-from pytest_nnxrng.leaf.leaf import Leaf, dtype_of
+from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.leaf.leaf import Leaf
 
 fast = settings(deadline=None, max_examples=200)
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"]

@@ -9,11 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.evaluate.selection import chosen
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.golden.manifest import Golden, GoldenError, dumps, read
-from pytest_nnxrng.leaf.leaf import Leaf, UnsupportedDtype, dtype_of
-from pytest_nnxrng.leaf.spots import COUNT, at_spots, decode, elements, encode, places
+from pytest_nnxrng.golden.manifest import Golden, dumps, read
+from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.spots import COUNT, at_spots, chosen, decode, elements, encode, places
 
 DTYPES = ["bool", "int8", "uint16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
 DTYPES += ["complex64", "complex128", "int4", "uint4", "float8_e4m3fn", "float8_e5m2"]

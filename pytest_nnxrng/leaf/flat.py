@@ -1,10 +1,41 @@
-"""Tied paths of a golden under the names that the run has for them."""
+"""The leaves of a value together with what is tied among them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import is_below, prefixes
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The leaves of a value, in the order of their paths.
+
+    ``aliases`` maps the path of a Variable or node that is met again to the path where it was
+    met first, as tied parameters are.
+    """
+
+    leaves: tuple[Leaf, ...]
+    aliases: Mapping[str, str]
+
+    def but(self, leaves: Iterable[Leaf]) -> Flat:
+        """The same ties among these leaves, which take the place of its own."""
+        return Flat(tuple(leaves), self.aliases)
+
+    def each(self, changed: Callable[[Leaf], Leaf]) -> Flat:
+        """The same ties among leaves of which each is ``changed``."""
+        return self.but(map(changed, self.leaves))
+
+    def by_path(self) -> dict[str, Leaf]:
+        """The leaves, by their paths."""
+        return {leaf.path: leaf for leaf in self.leaves}
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether no leaf has values."""
+        return all(leaf.read is None for leaf in self.leaves)
 
 
 def aligned(
@@ -19,7 +50,7 @@ def aligned(
     that is gone, may leave another first. ``paths`` and ``now`` are the run's leaves and
     aliases. What is no longer tied keeps its name.
     """
-    held = {above for path in paths for above in _prefixes(path)}
+    held = {above for path in paths for above in prefixes(path)}
     groups: dict[str, list[str]] = {}
     for path, first in aliases.items():
         groups.setdefault(first, [first]).append(path)
@@ -36,9 +67,4 @@ def aligned(
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    inside = path == old or path.startswith((f"{old}.", f"{old}["))
-    return new + path[len(old) :] if inside else path
-
-
-def _prefixes(path: str) -> set[str]:
-    return {path, *(path[:i] for i, c in enumerate(path) if c in ".[")}
+    return new + path[len(old) :] if is_below(path, old) else path

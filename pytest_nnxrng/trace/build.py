@@ -1,0 +1,118 @@
+"""A constructor with its arguments: called once by the check, here traced, and called again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.repeats import compact
+from pytest_nnxrng.nnx import arguments
+from pytest_nnxrng.nnx.flatten import flatten
+from pytest_nnxrng.trace.derivation import Trace, Untraceable, trace
+
+Streams = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Build:
+    """A constructor with its arguments as they were before it was called."""
+
+    build: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    only: Any = None
+    repeated: bool = False  # a second call was seen to give the same model
+
+    @cached_property
+    def traced(self) -> Trace | Untraceable:
+        """The trace of the constructor, or why there is none; made when it is first asked for."""
+        try:
+            return trace(self.build, self.args, self.kwargs)
+        except Untraceable as error:
+            return error
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of the constructor; None if there can be none."""
+        return self.traced if isinstance(self.traced, Trace) else None
+
+    @property
+    def untraceable(self) -> str:
+        """Why there is no trace; "" if there is one."""
+        return "" if isinstance(self.traced, Trace) else str(self.traced)
+
+    def traces_alike(self) -> bool:
+        """Whether a second trace of the constructor shows the same."""
+        first, second = self.trace, replace(self).trace
+        if first is None or second is None:
+            return True  # a constructor that runs once in a process, say
+        return first.leaves == second.leaves and _shapes(first) == _shapes(second)
+
+    def again(self) -> Any:
+        """What a second call gives, on a copy of the arguments."""
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
+        return self.build(*args, **kwargs)
+
+    def rekeyed(self, streams: Streams) -> Build:
+        """The same with these base keys in its streams, under the running PRNG implementation."""
+        args, kwargs = arguments.copy_arguments(self.args, self.kwargs)
+        keys = {
+            name: jax.random.wrap_key_data(
+                jnp.asarray(stream["key"], jnp.uint32), impl=stream["impl"]
+            )
+            for name, stream in streams.items()
+        }
+        arguments.rekey(args, kwargs, keys)
+        return replace(self, args=args, kwargs=kwargs)
+
+
+def _shapes(traced: Trace) -> list[tuple[str, Any, str]]:
+    return [(leaf.path, leaf.shape, leaf.dtype) for leaf in flatten(traced.model).leaves]
+
+
+def streams(traced: Trace | None) -> dict[str, dict[str, Any]]:
+    """The streams of a trace as a golden keeps them; none without a trace."""
+    return {
+        name: {
+            "impl": stream.impl,
+            "key": list(stream.key),
+            "count": stream.count,
+            "end": stream.end,
+            **({"draws": compact(stream.owners)} if stream.owners else {}),
+            **({"forks": {k: compact(v) for k, v in stream.forks.items()}} if stream.forks else {}),
+        }
+        for name, stream in (traced.streams.items() if traced is not None else ())
+    }
+
+
+def derived(flat: Flat, traced: Trace) -> Flat:
+    """The leaves with their draws and the fingerprints of their initializers."""
+
+    def one(leaf: Leaf) -> Leaf:
+        found = traced.leaves.get(leaf.path)
+        if found is None:
+            return leaf
+        fixed = found.raw_key and not found.draws
+        return leaf.but(draws=found.draws, initializer=found.initializer, fixed_key=fixed)
+
+    return flat.each(one)
+
+
+def rekeyed_streams(recorded: Streams, running: Streams) -> frozenset[str]:
+    """The streams whose base key is not the one that the golden recorded."""
+    return frozenset(
+        name
+        for name, stream in running.items()
+        if isinstance(recorded.get(name), dict) and _base(recorded[name]) != _base(stream)
+    )
+
+
+def _base(stream: Mapping[str, Any]) -> tuple[Any, Any]:
+    return stream.get("impl"), stream.get("key")
