@@ -17,7 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_small_float
 from pytest_nnxrng.nnx import rngs
 from pytest_nnxrng.why import keystream, likelihood
 from pytest_nnxrng.why.keystream import THREEFRY, Keys, fold, join, split
@@ -183,7 +183,7 @@ def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
     """The leaf and its first slice, as far as they can hold enough evidence."""
     dtype = array.values.dtype if isinstance(array, Some) else array.dtype
     name = str(dtype)
-    if name not in keystream.DRAWN and not name.startswith("float8"):
+    if name not in keystream.DRAWN and not is_small_float(name):
         return
     if isinstance(array, Some):
         x = np.asarray(array.values, np.float64)
@@ -214,7 +214,7 @@ def _sources(name: str, x: Floats) -> tuple[str, ...]:
     """The dtypes that elements ``x`` of dtype ``name`` may have been drawn in, before a cast."""
     if name in _NARROW:
         return name, "float32"
-    if name.startswith("float8"):
+    if is_small_float(name):
         return "float32", *_NARROW
     with np.errstate(over="ignore"):
         exact = [n for n in _NARROW if np.array_equal(x, x.astype(n).astype(np.float64))]

@@ -229,6 +229,21 @@ class TestFinishedModels:
         found = bench.causes(self.check(change, seed))[0]
         assert words(found) == expected, found
 
+    @pytest.mark.parametrize("name", ["float4_e2m1fn", "float6_e2m3fn", "float8_e5m2"])
+    def test_leaves_that_were_cast_to_a_few_bits(self, bench: Bench, name: str) -> None:
+        def check(snapshot: Any, seed: int, drawn: int) -> None:
+            rngs = seeded(seed)
+            for _ in range(drawn):
+                rngs.params()
+            values = jax.random.normal(rngs.params(), (32, 16))
+            snapshot.check(nnx.State({"w": nnx.Param(values.astype(getattr(jnp, name)))}))
+
+        if not hasattr(jnp, name):
+            pytest.skip("this JAX has no such dtype")
+        bench.write(lambda snapshot: check(snapshot, 0, 0))
+        assert words(bench.causes(lambda snapshot: check(snapshot, 3, 0))[0]) == {"seed"}
+        assert words(bench.causes(lambda snapshot: check(snapshot, 0, 2))[0]) == {"draws"}
+
     def test_a_flag(self, bench: Bench) -> None:
         bench.write(self.check(BASE))
         jax.config.update("jax_threefry_partitionable", False)

@@ -13,6 +13,9 @@ from .conftest import Bench, words
 from .test_mutations import seeded
 
 
+List: Any = getattr(nnx, "List", list)  # flax 0.11.0 has none
+
+
 class Block(nnx.Module):
     """Three layers; ``change`` says what is done to each block."""
 
@@ -38,7 +41,7 @@ class Block(nnx.Module):
 
 class Net(nnx.Module):
     def __init__(self, change: str, blocks: int = 3, *, rngs: nnx.Rngs) -> None:
-        self.blocks = nnx.List([Block(change, rngs=rngs) for _ in range(blocks)])
+        self.blocks = List([Block(change, rngs=rngs) for _ in range(blocks)])
         self.head = nnx.Linear(4, 2, rngs=rngs)
 
 
