@@ -12,7 +12,6 @@ from flax import nnx
 from .conftest import Bench, words
 from .test_mutations import seeded
 
-
 List: Any = getattr(nnx, "List", list)  # flax 0.11.0 has none
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng.nnx import flatten
 from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.nnx import flatten
 from pytest_nnxrng.why import keystream, likelihood
 from pytest_nnxrng.why.keystream import DRAWN, THREEFRY, Keys
 from pytest_nnxrng.why.recovery import FALSE_ALARM, Stream, recover, recover_seed, seed_streams
