@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-from flax import nnx
-
 from pytest_nnxrng.check import agreement, variants
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError, TestChecks
 from pytest_nnxrng.check.variants import Variant
@@ -16,7 +13,7 @@ from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx import arguments
-from pytest_nnxrng.nnx.flatten import flatten, is_node
+from pytest_nnxrng.nnx.flatten import flatten, holds_nnx
 from pytest_nnxrng.trace import derivation
 from pytest_nnxrng.trace.build import Build
 
@@ -113,15 +110,6 @@ def _repeats(model: Any, build: Build) -> bool:
         and compare(digested(a.leaves), digested(b.leaves), Tolerance({}, exact=True)).matches
     )
     return build.repeated
-
-
-def holds_nnx(value: Any) -> bool:
-    """Whether anything in ``value`` is NNX's: a node, a Variable, a State."""
-
-    def known(x: Any) -> bool:
-        return isinstance(x, nnx.Variable | nnx.State) or is_node(x)
-
-    return any(map(known, jax.tree_util.tree_leaves(value, is_leaf=known)))
 
 
 def name_of(build: Any) -> str:

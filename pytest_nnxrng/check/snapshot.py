@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from pytest_nnxrng.check import variants, verdict
 from pytest_nnxrng.check.capture import obtain
-from pytest_nnxrng.check.construct import construct, holds_nnx, name_of
+from pytest_nnxrng.check.construct import construct, name_of
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
 from pytest_nnxrng.check.state import CheckOptions, Result, SnapshotError, TestChecks
@@ -149,7 +149,7 @@ def _asked(test: TestChecks, options: CheckOptions, value: Any, kind: str) -> As
     __tracebackhide__ = True
     _guard(test)
     name, device = _name(test, options), test.platform_device()
-    return Asked(test, options, name, kind, value, holds_nnx(value), _where(), device)
+    return Asked(test, options, name, kind, value, _where(), device)
 
 
 def _guard(test: TestChecks) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Status
 from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.cause import Cause, same_fingerprints
@@ -41,12 +43,16 @@ class Asked:
     name: str
     kind: str  # "value" (check) or "init" (check_init)
     value: Any
-    is_nnx: bool
     where: str
     device: jax.Device
     build: Build | None = None
     repeats: bool = True
     variants: tuple[Variant, ...] = ()
+
+    @cached_property
+    def is_nnx(self) -> bool:
+        """Whether anything in the value is NNX's; of a value that can be walked alone."""
+        return holds_nnx(self.value)
 
     @property
     def is_whole_model(self) -> bool:

@@ -13,6 +13,14 @@ from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.placement import moved
 from pytest_nnxrng.leaf.spots import COUNT
 
+# In which ways a leaf can differ: what a comparison sees. Why it does is told by `why.words`.
+KINDS = frozenset(
+    (
+        *("added", "removed", "type", "shape", "dtype"),
+        *("sharding", "aliasing", "derivation", "values"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -30,6 +38,10 @@ class Difference:
     obtained: Leaf | None = None
     numbers: Numbers | None = None
     alias: tuple[str | None, str | None] = (None, None)
+
+    def __post_init__(self) -> None:
+        if not KINDS.issuperset(self.kinds):
+            raise ValueError(f"{self.kinds} are not all kinds of a difference")
 
     @property
     def rng(self) -> bool:

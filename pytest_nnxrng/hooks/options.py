@@ -131,7 +131,7 @@ def read(config: pytest.Config) -> Settings:
         mode=Mode(
             option("nnx_update_snapshots") or bool(only),
             option("nnx_refresh_snapshots"),
-            settings.causes(only, "--nnx-update-only") if only else frozenset(),
+            _causes(only) if only else frozenset(),
         ),
         prune=option("nnx_prune_snapshots"),
         devices=_devices(option("nnx_device"), ini("nnx_device")),
@@ -151,6 +151,12 @@ def read(config: pytest.Config) -> Settings:
         report=config.invocation_params.dir / report if report else None,
         process_timeout=settings.seconds(ini("nnx_process_timeout"), "nnx_process_timeout"),
     )
+
+
+def _causes(only: str) -> frozenset[str]:
+    from pytest_nnxrng.why import words
+
+    return words.parse(only, "--nnx-update-only")
 
 
 def _devices(option: str | None, ini: str) -> tuple[DeviceName, ...]:

@@ -49,6 +49,15 @@ def is_node(value: object) -> bool:
     return isinstance(value, _NODE)
 
 
+def holds_nnx(value: Any) -> bool:
+    """Whether anything in ``value`` is NNX's: a node, a Variable, a State."""
+
+    def known(x: Any) -> bool:
+        return isinstance(x, nnx.Variable | nnx.State) or is_node(x)
+
+    return any(map(known, jax.tree_util.tree_leaves(value, is_leaf=known)))
+
+
 class _Place(NamedTuple):
     """Where a value is: the keys that lead to it, and ``path_string`` of them."""
 

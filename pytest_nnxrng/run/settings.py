@@ -28,28 +28,6 @@ PRECISIONS = (
 )
 
 
-# The words for why a leaf no longer matches, in text, in report.json and on the command line.
-CAUSES = (
-    "seed",
-    "stream",
-    "draws",
-    "initializer",
-    "shape",
-    "dtype",
-    "variable_type",
-    "added",
-    "removed",
-    "renamed",
-    "aliasing",
-    "sharding",
-    "environment",
-    "rounding",
-    "values",
-    "forward",
-    "rng_state",
-    "nondeterministic",
-    "unknown",
-)
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -193,19 +171,6 @@ def tolerance(value: Any, source: str) -> float:
     if not (math.isfinite(number) and number >= 0):
         raise BadSetting(f"{source}: {value!r} is not a tolerance. It is 0 or more, and finite")
     return number
-
-
-def causes(value: str, source: str) -> frozenset[str]:
-    """``draws,environment`` -> the words for causes.
-
-    Raises:
-      BadSetting: for a word that names no cause.
-    """
-    words = [word.strip() for word in value.split(",")]
-    unknown = [word for word in words if word not in CAUSES]
-    if unknown:
-        raise BadSetting(f"{source}: {unknown[0]!r} is no cause. Causes are {', '.join(CAUSES)}")
-    return frozenset(words)
 
 
 def size(value: str, source: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.why.words import MEANINGS
 
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
 _REWRITES = (
@@ -24,7 +25,7 @@ _REWRITES = (
 
 @dataclass(frozen=True)
 class Cause:
-    """Why leaves no longer match: a word of ``policy.CAUSES``, a line of text, and its proof.
+    """Why leaves no longer match: one of ``words.MEANINGS``, a line of text, and its proof.
 
     ``finding`` is the same text for the same change in every test, so that a run can count it.
     """
@@ -34,6 +35,10 @@ class Cause:
     text: str
     evidence: str = ""
     finding: str = ""
+
+    def __post_init__(self) -> None:
+        if self.word not in MEANINGS:
+            raise ValueError(f"{self.word!r} is no word for a cause")
 
 
 class Site(Protocol):

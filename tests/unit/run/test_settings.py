@@ -11,7 +11,6 @@ from pytest_nnxrng.run.settings import (
     STORE_LIMIT,
     BadSetting,
     Settings,
-    causes,
     first,
     folder_name,
     seconds,
@@ -187,17 +186,4 @@ def test_folder_names(value):
 def test_what_is_no_folder_s_name(value):
     assert message(folder_name, value, "nnx_snapshot_dir") == (
         f"nnx_snapshot_dir: {value!r} is not the name of a folder, such as {FOLDER}"
-    )
-
-
-def test_causes():
-    assert causes("draws", "x") == {"draws"}
-    assert causes(" draws , environment ,draws", "x") == {"draws", "environment"}
-
-
-@pytest.mark.parametrize("value", ["", "draw", "draws,", "Draws", "draws;shape"])
-def test_what_is_no_cause(value):
-    word = value.split(",")[-1]
-    assert message(causes, value, "--nnx-update-only").startswith(
-        f"--nnx-update-only: {word!r} is no cause. Causes are seed, stream, draws, "
     )
