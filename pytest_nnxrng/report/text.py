@@ -88,8 +88,6 @@ def _row(label: str, text: str) -> list[str]:
 
 
 def _causes(causes: Sequence[Cause]) -> list[str]:
-    if not causes:
-        return _wrap("why     it follows: the model that this test checked before differs", "  ")
     return [line for cause in causes for line in _row("why", f"{cause.word}: {cause.text}")]
 
 

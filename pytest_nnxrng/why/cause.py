@@ -23,6 +23,9 @@ _REWRITES = (
 )
 
 
+LIKELY = "likely"
+
+
 @dataclass(frozen=True)
 class Cause:
     """Why leaves no longer match: one of ``words.MEANINGS``, a line of text, and its proof.
@@ -35,6 +38,11 @@ class Cause:
     text: str
     evidence: str = ""
     finding: str = ""
+
+    @property
+    def accepted_as(self) -> str:
+        """The word that accepts it: what is likely is not proven."""
+        return "unknown" if self.evidence == LIKELY else self.word
 
     def __post_init__(self) -> None:
         if self.word not in MEANINGS:
@@ -67,10 +75,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """What became of the model that an output comes from, where its test checked it before."""
+    """What became of the model that an output comes from, where its test checked it before.
+
+    ``moved``: a leaf that the golden and the model both have is not the same.
+    """
 
     checked: bool = False
     causes: tuple[Cause, ...] = ()
+    moved: bool = True
 
     @property
     def matched(self) -> bool:

@@ -240,9 +240,9 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
         same_keys = old.draws == new.draws and not any(
             _base_moved(_parse(draw)[0], evidence) for draw in new.draws or ()
         )
-        ratio = _ratio(old, new) if same_keys else None
-        if ratio is not None:
-            change = f"the values are {ratio:.6g} times the golden's"
+        factor = ratio(old, new) if same_keys else None
+        if factor is not None:
+            change = f"the values are {factor:.6g} times the golden's"
         elif bool(old.draws) != bool(new.draws):
             change = (
                 "random now, constant in the golden"
@@ -275,11 +275,11 @@ def _is_scaled(evidence: Evidence, old: Leaf, new: Leaf) -> bool:
     moved = any(_base_moved(_parse(draw)[0], evidence) for draw in drawn)
     if not drawn or old.draws != new.draws or moved or old.size < _FEWEST:
         return False
-    ratio = _ratio(old, new)
-    return ratio is not None and abs(ratio - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
+    factor = ratio(old, new)
+    return factor is not None and abs(factor - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
 
 
-def _ratio(old: Leaf, new: Leaf) -> float | None:
+def ratio(old: Leaf, new: Leaf) -> float | None:
     """The constant c with new = c * old to rounding, if there is one that is not 1."""
     if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
@@ -297,10 +297,10 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
     a, b = (array.astype(np.float64).reshape(-1) for array in (x, y))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
-    ratio = float(a @ b / (a @ a))
+    factor = float(a @ b / (a @ a))
     allowed = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max())
-    fits = bool(np.abs(b - ratio * a).max() <= allowed)
-    return ratio if fits and ratio and f"{ratio:.6g}" != "1" else None
+    fits = bool(np.abs(b - factor * a).max() <= allowed)
+    return factor if fits and factor and f"{factor:.6g}" != "1" else None
 
 
 def _label(stream: str, chain: Sequence[_Link]) -> str:

@@ -198,9 +198,11 @@ def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
         x = np.asarray(values.flat[tested], np.float64)
         levels, inverse, times = np.unique(x, return_inverse=True, return_counts=True)
         # One run of elements for all leaves, and so one search; unless it is padding, say.
-        screened = np.arange(min(values.size, _SCREENED))
+        # Of a few bits it takes more of them to see enough levels.
+        screened = np.arange(min(values.size, _SCREENED * (4 if is_small_float(name) else 1)))
         head = np.asarray(values.flat[screened], np.float64)
-        if np.isfinite(np.unique(head)).sum() < len(head) / 2:
+        few = np.isfinite(np.unique(head)).sum() < len(head) / 2
+        if few and not is_small_float(name):
             rare = tested[np.isfinite(x) & (times[inverse.reshape(-1)] < len(x) / 8)]
             screened = rare[_spread(len(rare), _SCREENED)]
             head = np.asarray(values.flat[screened], np.float64)

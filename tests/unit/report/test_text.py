@@ -141,12 +141,6 @@ def test_causes_come_first():
     assert shown[5] == "  why     shape: wider"
 
 
-def test_without_a_cause_of_its_own_an_output_follows():
-    assert "why it follows: the model that this test checked before differs" in of(
-        leaf([1]), leaf([2])
-    )
-
-
 # -- each kind's words -----------------------------------------------------------------
 
 BIG = Leaf("w", "Param", (4,), "float32", digest="0" * 32, stored=False)

@@ -213,8 +213,8 @@ class TestValues:
     )
     def test_what_only_a_cast_makes(self, name):
         dtype = dtype_of(name)
-        assert one(draw(3, init.normal(1.0)).astype(dtype)).label == "params#3"
-        other = np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32)
+        assert one(draw(3, init.normal(1.0), (64, 32)).astype(dtype)).label == "params#3"
+        other = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
         assert one(other.astype(dtype)) is None
 
     def test_float64(self):
@@ -325,7 +325,7 @@ class TestNullModel:
             assert hits <= trials * chance + 3 * math.sqrt(trials * chance)
 
     def test_the_rank_bound_of_a_perfect_order_is_close_to_exact(self):
-        bounds = likelihood._rank_bounds(np.arange(20, dtype=np.uint32))
+        bounds = likelihood._rank_bounds(np.arange(20, dtype=np.uint32), np.arange(20.0))
         assert -math.lgamma(21) <= bounds[0] <= -math.lgamma(21) + 1
         assert bounds[1] == 0
 
