@@ -28,7 +28,14 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     open_ = [d for d in open_ if d.path not in evidence.reverted]
     renamed = {new: evidence.expected[old] for old, new in pairs.items()}
     evidence = replace(evidence, expected={**evidence.expected, **renamed}, renamed=pairs)
-    both = [*open_, *(Difference(new, ("values",), old) for new, old in renamed.items())]
+    both = [
+        *open_,
+        *(
+            Difference(new, ("values",), old)
+            for new, old in renamed.items()
+            if old.dtype == evidence.obtained[new].dtype
+        ),
+    ]
     derived = [d for d in both if is_derived(d.path, evidence)]
     causes += derivations(evidence, derived)
     explained = {p for cause in causes for p in cause.leaves if cause.word != "environment"}

@@ -101,7 +101,7 @@ def _sequences(
     evidence: Evidence, stream: str, then: Sequence[int | str], now: Sequence[int | str]
 ) -> Sequences | None:
     theirs, ours = (
-        _owners(side.get(stream, {}), links)
+        owners(side.get(stream, {}), links)
         for side, links in zip(evidence.streams, (then, now), strict=True)
     )
     entry = _entry(evidence, stream)
@@ -120,7 +120,8 @@ def _sequences(
     return Sequences(f"{label}".rstrip("/#"), theirs, ours, draws)
 
 
-def _owners(stream: Mapping[str, Any], links: Sequence[int | str]) -> list[str]:
+def owners(stream: Mapping[str, Any], links: Sequence[int | str]) -> list[str]:
+    """The owners of the draws of a stream, or of a fork by its links; [] where they are unknown."""
     rows = stream.get("draws")
     if links:
         forks = stream.get("forks")

@@ -64,10 +64,12 @@ def recall(
         and _can_tell(d.expected, d.obtained)
     ]
     pairs = [*pairs, *_renamed(comparison)][:_MOST]
-    if not pairs:
+    gone, came = _apart(comparison, pairs)
+    if not pairs and not (gone and came):
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
-    theirs, ours = [_held(a, a) for a, _ in pairs], [_held(b, a) for a, b in pairs]
+    theirs = [_held(a, a) for a, _ in pairs] + [_held(a, a) for a in gone]
+    ours = [_held(b, a) for a, b in pairs] + [_held(b, b) for b in came]
     old, then = _origins(theirs, streams[0], recorded, counts)
     new, now = _origins(ours, streams[1], running, counts)
     flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
@@ -77,8 +79,11 @@ def recall(
     elif now and not then and not flags:
         old, then = _origins(theirs, now, recorded, counts)
     bases = translated(now, then, changes)
-    expected, obtained, reverted, touched = {}, {}, {}, {}
-    for (a, b), was, is_ in zip(pairs, old, new, strict=True):
+    expected, obtained = dict[str, Leaf](), dict[str, Leaf]()
+    reverted, touched = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
+    expected.update(_told(gone, old[len(pairs) :]))
+    obtained.update(_told(came, new[len(pairs) :]))
+    for (a, b), was, is_ in zip(pairs, old, new, strict=False):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
         stream = was.label.partition("#")[0]
@@ -112,6 +117,31 @@ def _renamed(comparison: Comparison) -> list[tuple[Leaf, Leaf]]:
     ]
 
 
+def _apart(
+    comparison: Comparison, pairs: Sequence[tuple[Leaf, Leaf]]
+) -> tuple[list[Leaf], list[Leaf]]:
+    """What else went and came; each is told by itself, as nothing pairs them yet."""
+    paired = {leaf.path for pair in pairs for leaf in pair}
+    sides = [d.expected or d.obtained for d in comparison.differences if d.kinds == ("removed",)]
+    other = [d.expected or d.obtained for d in comparison.differences if d.kinds == ("added",)]
+    gone, came = (
+        [x for x in side if x is not None and x.path not in paired and _can_tell(x, x)][:_MOST]
+        for side in (sides, other)
+    )
+    return gone, came
+
+
+def _told(leaves: Sequence[Leaf], origins: Sequence[Origin | None]) -> dict[str, Leaf]:
+    return {
+        leaf.path: leaf.but(
+            draws=(origin.label,),
+            initializer=f"{origin.family} {origin.scale or 0:.2g} {origin.shift or 0:.2g}",
+        )
+        for leaf, origin in zip(leaves, origins, strict=True)
+        if origin is not None and origin.share >= _MOST_OF_IT
+    }
+
+
 def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
     found: dict[Any, list[Leaf]] = {}
     for leaf in leaves:
@@ -121,7 +151,9 @@ def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
 
 
 def _can_tell(old: Leaf, new: Leaf) -> bool:
-    if (old.read or old.spots) is None or new.read is None or "constant" in old.statistics:
+    if (old.read or old.spots) is None or (new.read or new.spots) is None:
+        return False
+    if (new.read is None and old is not new) or "constant" in old.statistics:
         return False
     return is_inexact(old.dtype) and not old.rng
 
