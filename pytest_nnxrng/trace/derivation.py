@@ -67,7 +67,8 @@ class Derivation:
 
     ``draws`` are the labels of the keys that its value depends on, in the order drawn; a name
     without a count (``params``) is the stream's base key itself. ``initializer`` is a hash (16
-    hex digits) of the computation without keys and counts.
+    hex digits) of the computation without keys and counts. ``raw_at`` is the user's line that makes
+    the one key which is no stream's.
     """
 
     draws: tuple[str, ...]
@@ -75,6 +76,7 @@ class Derivation:
     proven: bool = True
     note: str = ""
     raw_key: bool = False
+    raw_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     drawn = [entry for entry in reversed(once.values()) if is_draw(entry.equation)]
     ends = _ends(closed, outputs[len(shapes) :], keys, counts)
     indices = _indices(staged)
-    leaves = _derivations(staged, indices, outputs, _order(drawn))
+    leaves = _derivations(staged, indices, outputs, _order(drawn), walk.raw)
     draws = _draws(drawn, leaves, calls, place)
     return Trace(
         model=_model(staged, shapes),
@@ -220,11 +222,15 @@ def _stand_in(leaf: Any, shapes: Iterator[Any]) -> Any:
 
 
 def _derivations(
-    staged: _Staged, indices: Mapping[str, int], outputs: list[Value], order: Mapping[Atom, int]
+    staged: _Staged,
+    indices: Mapping[str, int],
+    outputs: list[Value],
+    order: Mapping[Atom, int],
+    raw: Mapping[Atom, set[str]],
 ) -> dict[str, Derivation]:
     values = iter(outputs)
     derivations = [
-        _derivation(next(values), order) if isinstance(leaf, jax.Array) else _constant(leaf)
+        _derivation(next(values), order, raw) if isinstance(leaf, jax.Array) else _constant(leaf)
         for leaf in staged.state
     ]
     return {path: derivations[i] for path, i in indices.items()}
@@ -268,9 +274,12 @@ def _constant(leaf: Any) -> Derivation:
     return Derivation((), code.hex()[:16], proven, "" if proven else "is a numpy array")
 
 
-def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
+def _derivation(
+    value: Value, order: Mapping[Atom, int], raw: Mapping[Atom, set[str]]
+) -> Derivation:
     keys = [(i, atom) for i, atom in enumerate(value.atoms) if is_key(atom)]
     keys.sort(key=lambda pair: _rank(pair[1], order))
+    lines = {line for atom in value.atoms for line in raw.get(atom, ())}
     notes = list(dict.fromkeys([atom[1] for atom in value.atoms if not is_key(atom)]))
     # Sorting loses which key is used in which place, so the hash holds the permutation.
     places = ",".join([str(i) for i, _ in keys])
@@ -280,6 +289,7 @@ def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
         proven=all(atom[0] != IMPURE and UNKNOWN not in atom for atom in value.atoms),
         note="; ".join(notes) or _unknown_count([atom for _, atom in keys]),
         raw_key=any(atom[0] == RAW for atom in value.atoms),
+        raw_at=next(iter(lines)) if len(lines) == 1 else "",
     )
 
 

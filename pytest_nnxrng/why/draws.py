@@ -46,10 +46,14 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     renamed_streams: dict[tuple[str, str], list[str]] = {}
     moves: list[_Move] = []
     initializers: list[str] = []
+    fixed: dict[tuple[str, str, str], list[str]] = {}
     for d in differences:
         old, new = evidence.expected[d.path], evidence.obtained[d.path]
         assert old.draws is not None
         assert new.draws is not None
+        if old.fixed_key != new.fixed_key and (old.draws or new.draws):
+            fixed.setdefault((_sources(old), _sources(new), new.fixed_at), []).append(d.path)
+            continue
         if len(old.draws) == len(new.draws):
             for then, now in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
                 stream = then[0]
@@ -78,6 +82,10 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     for (was, is_), paths in renamed_streams.items():
         text = f"drawn from `{is_}`, in the golden from `{was}`: {named(paths)}"
         causes.append(Cause("stream", once(paths), text, evidence.proof, f"`{was}` -> `{is_}`"))
+    for (was, is_, where), paths in fixed.items():
+        text = f"drawn from {is_}, in the golden from {was}: {named(paths)}"
+        text += f" (see {where})" if where else ""
+        causes.append(Cause("stream", once(paths), text, evidence.proof, f"{was} -> {is_}"))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
@@ -87,6 +95,13 @@ def _parse(label: str) -> tuple[str, tuple[_Link, ...]]:
     stream, _, chain = label.partition("#")
     links = chain.split("/") if chain else []
     return stream, tuple([int(link) if link.isdecimal() else link for link in links])
+
+
+def _sources(leaf: Leaf) -> str:
+    names = dict.fromkeys(_parse(label)[0] for label in leaf.draws or ())
+    if not names and leaf.fixed_key:
+        return "a key that is fixed in the code"
+    return ", ".join(f"`{name}`" for name in names) or "no key"
 
 
 def has_unknown_count(leaf: Leaf) -> bool:
@@ -108,7 +123,7 @@ def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     both = sorted(old.keys() & new.keys())
     every = all(_base_moved(name, evidence) for name in both)
     shown = ", ".join(
-        f"{name} {_seed(old[name])} -> {_seed(new[name])}"
+        f"{name} {seed_of(old[name])} -> {seed_of(new[name])}"
         for name in both
         if _base_moved(name, evidence)
     )
@@ -120,7 +135,7 @@ def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     return [Cause("stream", paths, text, "base keys", shown)]
 
 
-def _seed(stream: Mapping[str, Any]) -> str:
+def seed_of(stream: Mapping[str, Any]) -> str:
     key = stream.get("key")
     if isinstance(key, list | tuple) and len(key) == 2 and key[0] == 0:
         return str(key[1])

@@ -135,11 +135,18 @@ def _told(leaves: Sequence[Leaf], origins: Sequence[Origin | None]) -> dict[str,
     return {
         leaf.path: leaf.but(
             draws=(origin.label,),
-            initializer=f"{origin.family} {origin.scale or 0:.2g} {origin.shift or 0:.2g}",
+            initializer=_made(origin),
         )
         for leaf, origin in zip(leaves, origins, strict=True)
         if origin is not None and origin.share >= _MOST_OF_IT
     }
+
+
+def _made(origin: Origin) -> str:
+    """The fit in the digits that repeat from draw to draw."""
+    scale, shift = origin.scale or 0.0, origin.shift or 0.0
+    offset = round(shift / scale, 2) + 0.0 if scale else 0.0  # no -0.0
+    return f"{origin.family} {abs(scale):.2g} {offset}"
 
 
 def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:

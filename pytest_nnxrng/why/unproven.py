@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from pytest_nnxrng.leaf.dtypes import is_inexact, is_key, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, comparable, is_derived, named
-from pytest_nnxrng.why.draws import has_unknown_count, ratio
+from pytest_nnxrng.why.draws import has_unknown_count, ratio, seed_of
 
 PRNG = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
 # Settings that move outputs of the same model, those first that move them most.
@@ -81,12 +81,49 @@ def _built(evidence: Evidence, d: Difference) -> Verdict:
         if not names:
             return "values", "same keys, same initializer, other numbers", evidence.proof
         return "unknown", f"same keys, same initializer; {', '.join(names)} changed", ""
+    told = _of_the_given_streams(evidence, d)
+    if told is not None:
+        return told
     reason = evidence.untraceable and f" (not traced: {evidence.untraceable})"
     if is_derived(d.path, evidence) and has_unknown_count(evidence.obtained[d.path]):
         reason = " (the count of its key is computed while building, so it is not known)"
     elif is_derived(d.path, evidence):
         reason = " (the keys are the same; initializers do not compare across versions)"
     return "unknown", f"nothing is proven{reason}", ""
+
+
+def _of_the_given_streams(evidence: Evidence, d: Difference) -> Verdict | None:
+    """Of a build that cannot be traced: what became of the streams that it was given."""
+    old, new = d.expected, d.obtained
+    if not evidence.untraceable or old is None or new is None:
+        return None
+    if is_derived(d.path, evidence) and _unmoved(d.path, evidence):
+        return "values", "the same draw, other numbers in places", evidence.proof
+    if not _may_be_redrawn(old, new):
+        if d.numbers is not None and _is_edit(d):
+            return "values", "a few elements are not those of the golden", "values"
+        return None
+    theirs, ours = evidence.streams
+    both = sorted(theirs.keys() & ours.keys())
+    moved = [name for name in both if theirs[name].get("key") != ours[name].get("key")]
+    if moved:
+        change = ", ".join(f"{n} {seed_of(theirs[n])} -> {seed_of(ours[n])}" for n in moved)
+        if len(moved) == len(both):
+            return "seed", f"another seed ({change})", "base keys"
+        return "stream", f"another base key of the stream ({change})", "base keys"
+    counts = [(name, _drawn(theirs[name]), _drawn(ours[name])) for name in both]
+    other = [
+        row for row in counts if row[1] is not None and row[2] is not None and row[1] != row[2]
+    ]
+    if len(other) == 1:
+        name, then, now = other[0]
+        return "draws", f"{now} keys are drawn from `{name}` in all, in the golden {then}", "counts"
+    return None
+
+
+def _drawn(stream: Mapping[str, Any]) -> int | None:
+    count, end = stream.get("count"), stream.get("end")
+    return end - count if isinstance(count, int) and isinstance(end, int) else None
 
 
 def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
