@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from pytest_nnxrng.compare.differences import Difference
@@ -20,7 +21,8 @@ from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named, once
 from pytest_nnxrng.why.order import before_the_build, by_owners
 
-_FEWEST = 8  # elements from which a constant ratio says something
+_FEWEST = 8  # elements, no two alike, from which a constant ratio says something
+_FINE = 1e-5  # the step of a dtype whose rounding is no share of an element
 
 
 _Link = int | str  # a count, or what stands for one that is not known
@@ -250,6 +252,7 @@ def _place(evidence: Evidence, stream: str, first: _Move) -> str:
 
 def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
     groups: dict[str, list[str]] = {}
+    factors: list[tuple[float, str]] = []
     for path in paths:
         old, new = evidence.expected[path], evidence.obtained[path]
         same_keys = old.draws == new.draws and not any(
@@ -257,22 +260,52 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
         )
         factor = ratio(old, new) if same_keys else None
         if factor is not None:
-            change = f"the values are {factor:.6g} times the golden's"
-        elif bool(old.draws) != bool(new.draws):
-            change = (
-                "random now, constant in the golden"
-                if new.draws
-                else "constant now, random in the golden"
-            )
+            factors.append((factor, path))
+            continue
+        if bool(old.draws) != bool(new.draws):
+            change = f"{_nature(new)} now, {_nature(old)} in the golden"
         else:
             change = "another computation from the key to the values"
             if same_keys and (old.digest is None or new.read is None):
                 change += _at_spots(old, new)
         groups.setdefault(change, []).append(path)
+    groups.update(_by_factor(evidence, factors))
     return [
         Cause("initializer", tuple(found), f"{change}: {named(found)}", evidence.proof, change)
         for change, found in groups.items()
     ]
+
+
+def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapping[str, list[str]]:
+    """The leaves of each ratio; those that rounding keeps apart are one."""
+    groups: list[tuple[float, float, list[str]]] = []
+    for factor, path in sorted(factors):
+        step = _step(evidence.expected[path].dtype)
+        if groups and factor - groups[-1][0] <= max(step, groups[-1][1]) * abs(factor):
+            groups[-1][2].append(path)
+        else:
+            groups.append((factor, step, [path]))
+    return {
+        f"the values are {factor:.{6 if step < _FINE else 3}g} times the golden's": paths
+        for factor, step, paths in groups
+    }
+
+
+def _step(dtype: str) -> float:
+    info: Any = ml_dtypes.finfo
+    return float(info(dtype_of(dtype)).eps)
+
+
+def _nature(leaf: Leaf) -> str:
+    if leaf.draws:
+        return "random"
+    known = "constant" in leaf.statistics or not leaf.size
+    if (
+        not known
+        and (found := leaf.read() if leaf.read is not None else elements(leaf)) is not None
+    ):
+        known = bool((found.reshape(-1) == found.reshape(-1)[0]).all())
+    return "constant" if known else "from no key"
 
 
 def _at_spots(old: Leaf, new: Leaf) -> str:
@@ -312,9 +345,14 @@ def ratio(old: Leaf, new: Leaf) -> float | None:
     a, b = (array.astype(np.float64).reshape(-1) for array in (x, y))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
+    if len(np.unique(a)) < _FEWEST:
+        return None
     factor = float(a @ b / (a @ a))
-    allowed = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max())
-    fits = bool(np.abs(b - factor * a).max() <= allowed)
+    # Each element by itself, as a sample of another family is near in the middle of both. A float32
+    # near zero may be off by more, where the golden's instructions were others.
+    step = _step(old.dtype)
+    floor = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max()) if step < _FINE else 0.0
+    fits = bool((np.abs(b - factor * a) <= np.maximum(4 * step * np.abs(b), floor)).all())
     return factor if fits and factor and f"{factor:.6g}" != "1" else None
 
 

@@ -55,6 +55,39 @@ def test_check_init_names_what_changed(
     assert words(found) == expected, found
 
 
+@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float16])
+def test_another_initializer_is_no_ratio(bench: Bench, dtype: Any, abstract: bool) -> None:
+    def build(init: Any, rngs: nnx.Rngs) -> nnx.Module:
+        model = nnx.Module()
+        for i in range(8):
+            layer = nnx.Linear(16, 16, kernel_init=init, param_dtype=dtype, rngs=rngs)
+            setattr(model, f"layer{i}", layer)
+        return model
+
+    def check(snapshot: Any, init: Any) -> None:
+        snapshot(abstract=abstract).check_init(build, init, seeded())
+
+    lecun = nnx.initializers.lecun_normal()
+    bench.write(lambda snapshot: check(snapshot, lecun))
+    (cause,) = bench.causes(lambda snapshot: check(snapshot, nnx.initializers.normal(0.02)))[0]
+    assert cause.text == "another computation from the key to the values: 8 leaves"
+    (cause,) = bench.causes(lambda snapshot: check(snapshot, nnx.initializers.he_normal()))[0]
+    assert cause.text.startswith("the values are 1.41"), cause
+
+
+def test_what_was_never_constant_is_not_called_so(bench: Bench) -> None:
+    def build(drawn: bool, rngs: nnx.Rngs) -> nnx.Module:
+        layer = nnx.Linear(4, 4, rngs=rngs)
+        if not drawn:
+            layer.kernel[...] = jnp.linspace(0.0, 1.177, 16).reshape(4, 4)
+        return layer
+
+    bench.write(lambda snapshot: snapshot.check_init(build, False, seeded()))
+    (cause,) = bench.causes(lambda snapshot: snapshot.check_init(build, True, seeded()))[0]
+    assert cause.text == "random now, from no key in the golden: kernel"
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_seed_is_one_cause(bench: Bench, model: Any) -> None:
     bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
