@@ -21,7 +21,7 @@ from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
 from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.trace.build import derived, streams
+from pytest_nnxrng.trace.build import derived
 
 _SHOWN = 3
 
@@ -78,7 +78,7 @@ def _owner(asked: Asked) -> Owner:
 def _streams(asked: Asked) -> Mapping[str, Any]:
     """The streams that the value was drawn from: of a finished model those that were given."""
     if asked.build is not None:
-        return streams(asked.build.trace)
+        return asked.build.streams
     return asked.test.given() if asked.kind == "value" and asked.is_nnx else {}
 
 

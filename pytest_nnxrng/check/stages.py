@@ -124,8 +124,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Explained:
-    """Why they differ: causes of its own, or those of the model that it ``follows`` from."""
+    """Why they differ."""
 
     compared: Compared
     causes: tuple[Cause, ...] = ()
-    follows: tuple[Cause, ...] = ()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from flax import nnx
+
 from pytest_nnxrng.check import lookup
 from pytest_nnxrng.check.stages import Asked, Compared, Explained, Obtained
 from pytest_nnxrng.check.state import CheckOptions, Result
 from pytest_nnxrng.compare import differences
 from pytest_nnxrng.compare.changed import alone, changed
-from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.device.environment import BadFlag
 from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
@@ -69,7 +71,7 @@ def explain(compared: Compared) -> Explained:
     """Say why it differs, where the user will read it: not of what an update accepts unseen."""
     asked = compared.obtained.asked
     model = _model_check(asked)
-    explained = Explained(compared, follows=model.causes)
+    explained = Explained(compared)
     mode = asked.test.settings.mode
     if compared.status is not Status.DIFFERENT or (mode.update and not mode.only):
         return explained
@@ -85,10 +87,17 @@ def explain(compared: Compared) -> Explained:
 
 def _model_check(asked: Asked) -> ModelCheck:
     """What this test's checks of whole models came to, before this check of another value."""
-    if asked.kind != "value" or asked.is_nnx:
+    comes_of_a_model = not asked.is_nnx or isinstance(asked.value, nnx.State | nnx.Metric)
+    if asked.kind != "value" or not comes_of_a_model:
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
-    return ModelCheck(bool(models), tuple(c for result in models for c in result.causes))
+    compared = [result.comparison for result in models if result.comparison is not None]
+    moved = any(d.expected and d.obtained and _moved(d) for c in compared for d in c.differences)
+    return ModelCheck(bool(models), tuple(c for r in models for c in r.causes), moved)
+
+
+def _moved(difference: Difference) -> bool:
+    return not {"values", "derivation", "shape", "dtype"}.isdisjoint(difference.kinds)
 
 
 def _mismatch(compared: Compared, model: ModelCheck) -> why.Mismatch:
@@ -131,7 +140,7 @@ def decide(explained: Explained) -> Result:
         repeats=asked.repeats,
         agrees=asked.agrees,
         left=bool(found.left),
-        causes={cause.word for cause in explained.causes or explained.follows},
+        causes={cause.accepted_as for cause in explained.causes},
     )
     problem = "" if compared.error is None else str(compared.error)
     return Result(

@@ -24,6 +24,7 @@ from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
+from pytest_nnxrng.leaf.repeats import expand
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
@@ -230,7 +231,20 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
         if not all(type(word) is int and 0 <= word < 2**32 for word in words):
             raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
+        _check_owners(name, stream)
     return streams
+
+
+def _check_owners(name: str, stream: dict[str, Any]) -> None:
+    """Who drew its keys: a golden of an earlier version does not say."""
+    forks = stream.get("forks", {})
+    if not isinstance(forks, dict):
+        raise _Invalid(f'"streams": "forks" of {name} is not an object')
+    for key, rows in {"draws": stream.get("draws", []), **forks}.items():
+        try:
+            expand(rows)
+        except ValueError as error:
+            raise _Invalid(f'"streams": {key} of {name} {error}') from None
 
 
 def _listed(value: Any) -> list[Any]:

@@ -67,14 +67,20 @@ def lines(
         # A change of static state is one of modules, and of no leaf.
         extent = goldens + (leaves if finding.leaves else "") + tests
         found += _wrap(f"{finding.word}: {finding.text} ({extent})")
+    follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
+    if follow:
+        found += _wrap(
+            f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged. Look at them when "
+            "the models are accepted; --nnx-update-only takes them by the word follows alone."
+        )
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
     if totals.missing or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
-    # What nothing explains is looked at before it is accepted.
-    words = ",".join(sorted({finding.word for finding in findings} - {"unknown"}))
+    # What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
+    words = ",".join(sorted({f.word for f in findings} - {"unknown", "follows"}))
     if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
     if unused:

@@ -95,7 +95,7 @@ def _is_accepted_by_update(shown: Shown) -> bool:
 
 
 def _key(results: Sequence[Shown]) -> str:
-    causes = [cause for shown in results for cause in shown.causes]
+    causes = [c for shown in results for c in shown.causes if c.word != "follows"]
     whole = all(shown.comparison and not shown.problem and not shown.also for shown in results)
     if not whole or not causes or any(cause.word in OPEN for cause in causes):
         return ""
@@ -131,6 +131,8 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: the model depends on how it is built"
     if _follows(shown):
         return f"{name}: follows from the model"
+    if not shown.causes:
+        return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
@@ -153,8 +155,7 @@ def _printable_line(line: str) -> str:
 
 def _follows(shown: Shown) -> bool:
     """Whether an output differs because the model did that the test checked before."""
-    compared = shown.comparison is not None and not shown.problem
-    return compared and not shown.also and not shown.causes
+    return bool(shown.causes) and all(cause.word == "follows" for cause in shown.causes)
 
 
 def _row(label: str, text: str) -> list[str]:
@@ -165,9 +166,7 @@ def _row(label: str, text: str) -> list[str]:
 
 
 def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
-    if not causes:
-        return _row("why", "it follows: the model that this test checked before differs")
-    lines = []
+    lines: list[str] = []
     for cause in causes:
         lines += _row("why", f"{cause.word}: {cause.text}")
         if verbosity < 1 and cause.word not in OPEN:
@@ -191,8 +190,6 @@ def _folded(cause: Cause) -> list[str]:
 def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> list[str]:
     differences = sorted(comparison.differences, key=lambda d: natural(d.path))
     hidden = set() if verbosity >= 1 else _explained(differences, causes)
-    if not causes and verbosity < 1:
-        hidden = {d.path for d in differences}  # it follows
     lines = _row("leaves", _counts(comparison, len(hidden)))
     left = [d for d in differences if d.path not in hidden]
     for title, group in (

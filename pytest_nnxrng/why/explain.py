@@ -89,7 +89,9 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
     if not (build.traces_alike() if abstract else build.repeated or _repeats(build, obtained)):
         return replace(seen, repeats=False)
     now, keys = derived(obtained, trace), streams(trace)
-    seen = replace(seen, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws))
+    seen = replace(
+        seen, draws=tuple(Drawing(d.label, d.where, d.module, d.sites) for d in trace.draws)
+    )
     flags = _settable(mismatch.changes)
     if flags:
         keys = translated(keys, mismatch.golden.streams, mismatch.changes)
@@ -137,6 +139,15 @@ def _repeats(build: Build, obtained: Flat) -> bool:
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 
+def _with_counts(streams: tuple[Any, Any], known: tuple[Streams, Streams]) -> tuple[Any, Any]:
+    """The counts of streams where they are known; recovered ones have none."""
+    filled = [
+        {name: {**dict(of.get(name, {})), **row} for name, row in side.items()}
+        for side, of in zip(streams, known, strict=True)
+    ]
+    return filled[0], filled[1]
+
+
 # -- a finished model ------------------------------------------------------------------
 
 
@@ -145,16 +156,18 @@ def _from_values(mismatch: Mismatch, seen: Evidence) -> Evidence:
     golden, changes = mismatch.golden, mismatch.changes
     seen = replace(seen, implied=_implied(mismatch.comparison, changes))
     running = {**golden.environment, **{name: new for name, _, new in changes}}
-    both = golden.streams, mismatch.given
+    build = mismatch.build
+    both = golden.streams, build.streams if build is not None else mismatch.given
     found = recall(mismatch.comparison, golden.environment, running, both, changes)
     if found is None:
-        return seen
+        # Of a build the Rngs themselves tell, whatever its leaves do not.
+        return replace(seen, streams=both) if build is not None else seen
     then, now = found.streams
     return replace(
         seen,
         expected={**seen.expected, **found.expected},
         obtained={**seen.obtained, **found.obtained},
-        streams=(then, translated(now, then, changes)),
+        streams=_with_counts((then, translated(now, then, changes)), both),
         reverted=found.reverted,
         touched=found.touched,
         proof="recovered from the values",
