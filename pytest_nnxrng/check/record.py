@@ -20,7 +20,7 @@ from pytest_nnxrng.golden.policy import Decision
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
-from pytest_nnxrng.report.machine import OBTAINED
+from pytest_nnxrng.report import directory
 from pytest_nnxrng.trace.build import derived, streams
 
 _SHOWN = 3
@@ -60,8 +60,8 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
             assert test.settings.report is not None
-            place = os.path.relpath(result.path, test.rootdir)
-            store.stage(test.settings.report / OBTAINED / place, made, test.folders).commit()
+            place = directory.place(test.settings.report, result.path, test.rootdir)
+            store.stage(place, made, test.folders).commit()
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:

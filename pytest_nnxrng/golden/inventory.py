@@ -17,6 +17,7 @@ from pytest_nnxrng.run.outcomes import Outcomes
 _OWNER = '"owner": '
 _VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
 TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
+REPORT_MARK = ".nnxrng-report"  # lies in a report's folder of what a run obtained: no goldens
 _TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
 
@@ -73,7 +74,9 @@ def folders(beside: Iterable[Path], name: str) -> Iterator[Path]:
 def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
     """Every directory at or below ``roots`` that has a folder called ``name``."""
     for root in roots:
-        for directory, below, _ in os.walk(root):
+        for directory, below, files in os.walk(root):
+            if REPORT_MARK in files:
+                below.clear()
             if name in below:
                 yield Path(directory)
             below[:] = sorted(d for d in below if not d.startswith(".") and d != name)
