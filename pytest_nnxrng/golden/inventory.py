@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,14 +103,17 @@ class Survey:
 
 def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
-    used = {_twins(rootdir / check.golden) for check in outcomes.all()}
+    real = functools.lru_cache(maxsize=None)(os.path.realpath)
+    used = {_twins(rootdir / check.golden, real) for check in outcomes.all()}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
         passed.setdefault(where, set()).add((cls, function, parameters))
     found: dict[Use, list[Path]] = {kind: [] for kind in Use}
     silent: list[Path] = []
     for folder in golden_folders:
-        left = [path for path in manifests(folder) if _twins(path) not in used]
+        if _through_a_link(folder, rootdir):
+            continue  # whoever else reaches it, it is not this run's to judge
+        left = [path for path in manifests(folder) if _twins(path, real) not in used]
         if not left:
             continue
         existing = [file for file in test_files(folder) if file.is_file()]
@@ -122,6 +126,8 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
         heads = {head for cls, head, _ in passed.get(test_file, ())}
         file = _file(existing, collected)
         for path in left:
+            if path.is_symlink():
+                continue
             # Of a file that ran in part, only the goldens of what ran are worth opening.
             if not whole and not any(head in path.name for head in heads):
                 continue
@@ -146,9 +152,19 @@ def _file(
     return File(bool(existing), Collected(whole, frozen), source)
 
 
-def _twins(path: Path) -> Path:
+def _twins(path: Path, real: Callable[[Path], str]) -> Path:
     """One path for a shared golden and those of single platforms, of which a run sees one."""
-    return path.with_name(path.name.removesuffix(".json").partition("@")[0])
+    return Path(real(path.parent), path.name.removesuffix(".json").partition("@")[0])
+
+
+def _through_a_link(path: Path, rootdir: Path) -> bool:
+    """Whether a link lies between ``path`` and what it has in common with ``rootdir``."""
+    path, rootdir = (Path(os.path.normpath(one.absolute())) for one in (path, rootdir))
+    try:
+        common = Path(os.path.commonpath([path, rootdir]))
+    except ValueError:  # on another drive
+        common = Path(path.anchor)
+    return path.resolve() != common.resolve() / path.relative_to(common)
 
 
 def _relative(path: Path, rootdir: Path) -> str:

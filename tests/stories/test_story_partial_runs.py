@@ -434,3 +434,40 @@ def test_unused_and_pruned_are_the_same_under_workers(suite: Project):
     assert not [name for name in suite.goldens() if "test_early" in name]
     assert len([name for name in suite.goldens() if name.endswith(".json")]) == COUNT - 1
     assert {name.rpartition("/")[2] for name in run.unused} >= {"test_if.sometimes.json"}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_nothing_is_pruned_through_a_link(suite: Project, workers: tuple[str, ...]):
+    store = suite.path / "tests/__nnx_snapshots__"
+    (store / "test_linked").symlink_to(store / "test_a")
+    outside = suite.path / "outside"
+    outside.mkdir()
+    for file in (store / "test_b").iterdir():
+        (outside / file.name).write_bytes(file.read_bytes())
+    (store / "test_out").symlink_to(outside)
+    (suite.path / "tests/other").mkdir()
+    (suite.path / "tests/other/__nnx_snapshots__").symlink_to(store)
+    suite.test("def test_x(): pass", "tests/other/test_x.py")
+    goldens, kept = suite.goldens(), sorted(outside.iterdir())
+    run = suite.run("--nnx-prune-snapshots", *workers).came_to(passed=13)
+    assert run.unused == set()
+    assert suite.goldens() == goldens
+    assert sorted(outside.iterdir()) == kept
+
+
+def test_tests_made_in_a_loop_keep_their_goldens(project: Project):
+    project.test("""
+        import os
+
+        def make(n):
+            def test(nnx_snapshot):
+                nnx_snapshot.check(float(n))
+            return test
+
+        for n in range(int(os.environ.get("TESTS", "3"))):
+            globals()[f"test_{n}"] = make(n)
+    """).made()
+    goldens = project.goldens()
+    run = project.env(TESTS="2").run("--nnx-prune-snapshots").came_to(passed=2)
+    assert run.unused == set()
+    assert project.goldens() == goldens

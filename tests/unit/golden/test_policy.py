@@ -306,6 +306,31 @@ DEFINITIONS = {
     ),
     "a class made by a call": ("TestA = make()", "TestA", False, True),
     "not Python": ("def (", "", False, True),
+    "made in a loop": ('for n in N:\n    globals()[f"test_{n}"] = make(n)', "", False, True),
+    "made in a loop, under other names": (
+        'for n in N:\n    globals()[f"check_{n}"] = make(n)',
+        "",
+        False,
+        False,
+    ),
+    "made by a name": ("for name in N:\n    globals()[name] = make(name)", "", False, True),
+    "made by concatenation": ('vars()["test_" + n] = make(n)', "", False, True),
+    "made by concatenation, under other names": (
+        'globals()["check_" + n] = make(n)',
+        "",
+        False,
+        False,
+    ),
+    "made by a format": ('globals()["test_{}".format(n)] = make(n)', "", False, True),
+    "made by a percent": ('globals()["test_%s" % n] = make(n)', "", False, True),
+    "set in a loop": ("for n in N:\n    setattr(TestA, n, make(n))", "TestA", True, True),
+    "set in a module": ("sys.modules[__name__].__dict__[name] = f", "", False, True),
+    "made all at once": ("globals().update(make())", "", False, True),
+    "made all at once, by name": ("globals().update(test_g=1)", "", False, False),
+    "read by name alone": ("x = globals()[name]", "", False, False),
+    "a dictionary's item": ("for n in N:\n    table[n] = 1", "", False, False),
+    "executed": ("exec(text)", "", False, True),
+    "a text that could be its name": ('x = f"test_{n}"\nglobals()[x] = 1', "", False, True),
 }
 
 
