@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -40,6 +41,7 @@ class Staged:
             manifest = _temporary(directory, stem)
             try:
                 manifest.write_text(dumps(self.golden), encoding="utf-8", newline="\n")
+                _set_mode(manifest, _mode([self.path, manifest]))
                 manifest.replace(self.path)
             finally:
                 manifest.unlink(missing_ok=True)
@@ -84,7 +86,10 @@ def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
     name = None
     try:
         if stored:
-            write_values(temporary, stored)
+            temporary.touch()
+            mode = _mode([*folders.values(directory, stem), path, temporary])
+            write_values(temporary, stored)  # readable by its owner alone, whatever the umask
+            _set_mode(temporary, mode)
             content = "\n".join(f"{leaf.path}\0{leaf.dtype}\0{leaf.digest}" for leaf in stored)
             name = f"{stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.safetensors"
         else:
@@ -101,6 +106,19 @@ def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
 
 def _temporary(directory: Path, stem: str) -> Path:
     return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
+
+
+def _mode(candidates: list[Path]) -> int:
+    """The mode of the first of these files that is there."""
+    for path in candidates:
+        with contextlib.suppress(OSError):
+            return path.stat().st_mode & 0o777
+    return 0o644
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with contextlib.suppress(OSError):  # a file system without modes
+        path.chmod(mode)
 
 
 def _alive(pid: int) -> bool:
