@@ -18,7 +18,8 @@ from pytest_nnxrng.leaf.flat import Flat, aligned
 class Found:
     """The golden that a check is held against, and where it would be written.
 
-    ``left`` names the device of the run to which writing is left.
+    ``left`` names the device of the run to which writing is left. Where its values are not there,
+    ``lacks`` says why, ``golden`` is what its manifest holds, and ``whole`` the golden with them.
     """
 
     path: Path
@@ -26,14 +27,21 @@ class Found:
     golden: Golden | None = None
     error: GoldenError | None = None
     left: str = ""
+    lacks: GoldenError | None = None
+    whole: Golden | None = None
 
     def named_as(self, flat: Flat) -> Found:
         """The same, with what is tied in the golden called as ``flat`` calls it."""
         if self.golden is None or not self.golden.aliases:
             return self
-        paths = [leaf.path for leaf in flat.leaves]
-        leaves, aliases = aligned(self.golden.leaves, self.golden.aliases, paths, flat.aliases)
-        return replace(self, golden=replace(self.golden, leaves=leaves, aliases=aliases))
+        whole = None if self.whole is None else _named_as(self.whole, flat)
+        return replace(self, golden=_named_as(self.golden, flat), whole=whole)
+
+
+def _named_as(golden: Golden, flat: Flat) -> Golden:
+    paths = [leaf.path for leaf in flat.leaves]
+    leaves, aliases = aligned(golden.leaves, golden.aliases, paths, flat.aliases)
+    return replace(golden, leaves=leaves, aliases=aliases)
 
 
 def find(test: TestChecks, options: CheckOptions, name: str, platform: str) -> Found:
@@ -74,6 +82,9 @@ def _read(path: Path, target: Path, identity: Identity, check: str) -> Found:
             replaceable=False,
         )
         return Found(path, target, error=taken)
+    lacks = manifest.lacking(path, read)
+    if lacks is not None:
+        return Found(path, target, golden=read.without_values(), lacks=lacks, whole=read)
     return Found(path, target, golden=read)
 
 

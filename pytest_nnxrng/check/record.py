@@ -86,7 +86,7 @@ def _to_keep(obtained: Obtained, result: Result) -> tuple[Flat, Mapping[str, str
     asked, found = obtained.asked, obtained.found
     flat = obtained.flat
     if found.golden is not None and found.target == found.path and result.comparison is not None:
-        flat = _keeping(found.golden, flat, result.comparison, bool(result.changes))
+        flat = _keeping(found.whole or found.golden, flat, result.comparison, bool(result.changes))
         flat = _with_placements(found.golden, flat)
     trace = asked.build.trace if asked.build is not None else None
     if trace is None:

@@ -98,13 +98,22 @@ class Compared:
     error: GoldenError | None = None
 
     @property
+    def differs(self) -> bool:
+        return self.error is None and self.comparison is not None and not self.comparison.matches
+
+    @property
     def status(self) -> Status:
         if self.error is not None:
             return Status.UNREADABLE if self.error.replaceable else Status.LOCKED
         if self.comparison is None:
             return Status.MISSING
+        lacks = self.obtained.found.lacks
+        if lacks is not None and not lacks.replaceable:
+            return Status.LOCKED
         if not self.comparison.matches:
             return Status.DIFFERENT
+        if lacks is not None:
+            return Status.UNREADABLE
         return Status.ROUNDED if self.comparison.rounded else Status.MATCHED
 
 

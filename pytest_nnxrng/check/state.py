@@ -63,6 +63,7 @@ class Result:
     decision: Decision
     comparison: Comparison | None = None
     problem: str = ""
+    lacks: str = ""  # that the golden's values are not there
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)

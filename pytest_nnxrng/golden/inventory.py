@@ -180,6 +180,11 @@ def delete(path: Path) -> None:
     remove_empty(path.parent)
 
 
+def files(path: Path) -> list[Path]:
+    """The files of the golden whose manifest is ``path``, the manifest first."""
+    return [path, *values_files(path.parent, path.name.removesuffix(".json"))]
+
+
 def values_files(directory: Path, stem: str) -> list[Path]:
     """The values files of the golden ``stem``, superseded ones included."""
     return Folders().values(directory, stem)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ class Golden:
     aliases: Mapping[str, str]
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
+
+    def without_values(self) -> Golden:
+        """What the manifest alone holds."""
+        held = [leaf.but(read=None) if leaf.stored else leaf for leaf in self.leaves]
+        return replace(self, leaves=tuple(held))
 
 
 # -- writing ---------------------------------------------------------------------------
@@ -107,6 +112,11 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
 
 
 # -- reading ---------------------------------------------------------------------------
+
+
+def lacking(path: Path, golden: Golden) -> GoldenError | None:
+    """Why the values of the golden at ``path`` are not there, if they are not."""
+    return Reader(path, path.parent / golden.values).lacking() if golden.values else None
 
 
 def read(path: Path) -> Golden:

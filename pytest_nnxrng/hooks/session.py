@@ -103,4 +103,20 @@ class Ending:
                 "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
                 "parametrised."
             )
-        return notes + ([self.refusal] if self.refusal else [])
+        return notes + self._ignored(checks) + ([self.refusal] if self.refusal else [])
+
+    def _ignored(self, checks: list[Check]) -> list[str]:
+        root = self.config.rootpath
+        written = [root / check.golden for check in checks if check.written]
+        if not written:
+            return []
+        from pytest_nnxrng.golden import ignored
+
+        files = [file for path in written for file in inventory.files(path)]
+        rules = ignored.rules(files, root)
+        if not rules:
+            return []
+        return [
+            f"git ignores goldens that were written ({'; '.join(rules)}): a clone would lack them, "
+            f"and fail. Take that out, or add below it: !**/{self.settings.folder}/**"
+        ]

@@ -27,6 +27,7 @@ class Shown(Protocol):
     where: str
     comparison: Comparison | None
     problem: str
+    lacks: str
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
@@ -36,7 +37,7 @@ def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
     """The text of a failed test: each failing check with its golden's path, then the way out."""
     blocks = [_check(shown, golden) for shown, golden in results]
     if any(_is_accepted_by_update(shown) for shown, _ in results):
-        written = all(shown.comparison is None for shown, _ in results)
+        written = all(shown.comparison is None or _lacks_alone(shown) for shown, _ in results)
         blocks.append(f"to {'write' if written else 'accept'}: {command}")
     return "\n".join(map(_printable, "\n\n".join(blocks).split("\n")))
 
@@ -51,7 +52,8 @@ def headline(results: Sequence[tuple[Shown, str]]) -> str:
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
-    return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
+    problem = shown.problem or shown.lacks
+    return (not problem and not shown.also) or "--nnx-update-snapshots" in problem
 
 
 def _check(shown: Shown, golden: str) -> str:
@@ -61,18 +63,26 @@ def _check(shown: Shown, golden: str) -> str:
     elif shown.comparison is None:
         head = f"golden {name} is missing"
         head += ", and the model depends on how it is built" if shown.also else ""
+    elif _lacks_alone(shown):
+        head = f"golden {name} lacks its values"
     elif shown.comparison.matches and shown.also:
         head = f"golden {name} matches, but the model depends on how it is built"
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
+    if shown.lacks and not shown.problem:
+        lines += _wrap(shown.lacks, "  ")
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
+
+
+def _lacks_alone(shown: Shown) -> bool:
+    return bool(shown.lacks) and shown.comparison is not None and shown.comparison.matches
 
 
 def _printable(line: str) -> str:
@@ -181,6 +191,12 @@ def _describe(leaf: Leaf) -> str:
 
 
 def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
+    if numbers is None and old.stored:
+        return _wrap(
+            f"the values differ; the golden's values of this leaf are not there "
+            f"({_statistics(old)})",
+            "      ",
+        )
     if numbers is None:
         return _wrap(
             "the values differ; the golden keeps a digest of this leaf but not its values "

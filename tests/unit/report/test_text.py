@@ -24,6 +24,7 @@ class Shown:
     comparison: Comparison | None = None
     problem: str = ""
     also: str = ""
+    lacks: str = ""
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
