@@ -12,7 +12,7 @@ from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
-from pytest_nnxrng.golden import store
+from pytest_nnxrng.golden import relocate, store
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
@@ -33,10 +33,26 @@ def record(explained: Explained, result: Result) -> Result:
     """
     obtained = explained.compared.obtained
     test = obtained.asked.test
-    if result.decision.writes or (test.settings.report and result.decision.fails):
+    if result.decision.moves:
+        _make_move(obtained, result)
+    elif result.decision.writes or (test.settings.report and result.decision.fails):
         _make_ready(obtained, result)
     test.results.append(result)
     return result
+
+
+def _make_move(obtained: Obtained, result: Result) -> None:
+    if processes.index():
+        return
+    found, test = obtained.found, obtained.asked.test
+    try:
+        result.staged = relocate.stage_move(
+            found.path, found.target, _owner(obtained.asked), test.folders, keep=found.keeps
+        )
+        result.moves = True
+    except (GoldenError, OSError) as error:
+        result.decision = Decision(fails=True, writes=False)
+        result.problem = f"{found.path} cannot be moved: {error}"
 
 
 def _make_ready(obtained: Obtained, result: Result) -> None:
@@ -56,7 +72,12 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             _streams(obtained.asked),
         )
         if result.decision.writes:
-            result.staged = store.stage(result.path, made, test.folders)
+            goes = (
+                ()
+                if obtained.found.apart or obtained.found.path == result.path
+                else (obtained.found.path,)
+            )
+            result.staged = store.stage(result.path, made, test.folders, goes)
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
             assert test.settings.report is not None
@@ -85,7 +106,7 @@ def _to_keep(obtained: Obtained, result: Result) -> tuple[Flat, Mapping[str, str
     """The leaves with all that a golden holds of them, and why some have no spots."""
     asked, found = obtained.asked, obtained.found
     flat = obtained.flat
-    if found.golden is not None and found.target == found.path and result.comparison is not None:
+    if found.golden is not None and not found.apart and result.comparison is not None:
         flat = _keeping(found.whole or found.golden, flat, result.comparison, bool(result.changes))
         flat = _with_placements(found.golden, flat)
     trace = asked.build.trace if asked.build is not None else None

@@ -76,6 +76,9 @@ class Result:
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
     written: bool = False
+    moves: bool = False  # what is staged is the golden as it stands, under another name
+    elsewhere: Path | None = None  # where the golden stands that the check was held against
+    gone: str = ""  # what became of the test whose golden that was
 
 
 @dataclass
@@ -104,6 +107,7 @@ class TestChecks:
     turn: int = 0
     apart: str = ""
     stop: str = ""
+    clashes: Callable[[], bool] = lambda: False  # whether another test's name differs by case alone
 
     __test__ = False  # not a test class, whatever its name begins with
 

@@ -114,6 +114,7 @@ def decide(explained: Explained) -> Result:
         repeats=asked.repeats,
         agrees=asked.agrees,
         left=bool(found.left),
+        astray=found.astray,
         causes={cause.word for cause in explained.causes or explained.follows},
     )
     problem = "" if compared.error is None else str(compared.error)
@@ -121,7 +122,8 @@ def decide(explained: Explained) -> Result:
         name=asked.name,
         kind=asked.kind,
         where=asked.where,
-        path=found.target if decision.writes else found.path,
+        path=found.target if decision.writes or decision.moves else found.path,
+        elsewhere=found.path if found.astray else None,
         status=compared.status,
         decision=decision,
         comparison=comparison,

@@ -104,7 +104,9 @@ class Survey:
 def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
     real = functools.lru_cache(maxsize=None)(os.path.realpath)
-    used = {_twins(rootdir / check.golden, real) for check in outcomes.all()}
+    every = outcomes.all()
+    asked = {*(check.golden for check in every), *(check.elsewhere for check in every)} - {""}
+    used = {_twins(rootdir / golden, real) for golden in asked}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
         passed.setdefault(where, set()).add((cls, function, parameters))

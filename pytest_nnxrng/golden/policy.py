@@ -40,6 +40,7 @@ class Decision:
 
     fails: bool
     writes: bool
+    moves: bool = False
 
 
 def decide(
@@ -51,6 +52,7 @@ def decide(
     repeats: bool = True,
     agrees: bool = True,
     left: bool = False,
+    astray: bool = False,
     causes: Collection[str] = (),
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
@@ -60,7 +62,9 @@ def decide(
     ``repeats`` is False for a build
     that gave two different models, ``agrees`` for one that gives another model in another way:
     it fails and is never written. ``left`` says that the golden is left to the test on another
-    device of this run, which writes it. With ``outcome`` PENDING, ``writes`` says what is to be
+    device of this run, which writes it. ``astray`` says that a golden that agrees stands under
+    another name than the check's, or bears another's: one that was looked for at its own place is
+    MISSING there. With ``outcome`` PENDING, ``writes`` says what is to be
     made ready.
     """
     good = not status.bad
@@ -69,12 +73,16 @@ def decide(
     accepted = mode.update and status is not Status.LOCKED
     if mode.only:
         accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)
-    wanted = accepted and not good
+    moving = astray and (good or status is Status.MISSING)
+    moving = moving and (mode.move or (mode.update and not mode.only))
+    wanted = accepted and not good and not moving
     if mode.refresh and good and gains:
-        wanted = True
+        wanted, moving = True, False
+    may = not left and outcome in (Outcome.PENDING, Outcome.PASSED)
     return Decision(
-        fails=not good and not accepted,
-        writes=wanted and not left and outcome in (Outcome.PENDING, Outcome.PASSED),
+        fails=not good and not accepted and not moving,
+        writes=wanted and may,
+        moves=moving and may,
     )
 
 

@@ -196,6 +196,8 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=((result.note,) if result.note and told else ()) + result.notes,
         left=result.left,
+        elsewhere=relative(result.elsewhere, root) if result.elsewhere is not None else "",
+        moved=result.written and result.moves,
     )
 
 

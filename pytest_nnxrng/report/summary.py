@@ -81,6 +81,7 @@ def _counts(totals: Totals, unused: int, deleted: int) -> str:
         (totals.matched, "matched"),
         (totals.rounded, "matched by rounding"),
         (totals.written, "written"),
+        (totals.moved, "moved"),
         (totals.left, "left to another device"),
         (totals.missing, "missing"),
         (totals.changed, "changed"),

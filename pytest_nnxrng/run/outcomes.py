@@ -22,7 +22,8 @@ class Check:
     without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
     ``differences`` are the report's rows; ``left`` names the device of the run that writes the
-    golden in place of this check's.
+    golden in place of this check's. ``elsewhere`` is the golden that it was held against, if that
+    is not the check's own by name, and ``moved`` tells that this run made it so.
     """
 
     test: str
@@ -44,6 +45,8 @@ class Check:
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     left: str = ""
+    elsewhere: str = ""
+    moved: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,6 +131,7 @@ class Totals:
     matched: int = 0
     rounded: int = 0
     written: int = 0
+    moved: int = 0
     missing: int = 0
     changed: int = 0
     unreadable: int = 0
@@ -156,7 +160,8 @@ def totals(checks: Iterable[Check]) -> Totals:
     return Totals(
         matched=count("matched"),
         rounded=count("rounded"),
-        written=len(every) - len(settled) - len(left),
+        written=sum(check.written and not check.moved for check in every),
+        moved=sum(check.moved for check in every),
         missing=count("missing"),
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),

@@ -135,13 +135,25 @@ def test_damaged_values_are_an_error_when_they_are_needed(project: Project, dama
         assert project.goldens() == damaged
 
 
-def test_a_golden_of_another_test_under_this_name_is_not_written_over(project: Project):
-    project.test(ARRAY).made()
-    manifest = project.golden(MANIFEST)
-    manifest.write_text(manifest.read_text().replace('"test_it"', '"test_other"'))
+def test_a_golden_of_another_test_under_this_name_is_not_written_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    """Two tests whose hashes are one, which has a chance of 2**-32."""
+    from pytest_nnxrng.golden import naming
+
+    monkeypatch.setattr(naming, "_hashed", lambda identity, exact: "same~12345678")
+    project.test("""
+        import pytest
+
+        @pytest.mark.parametrize("x", ["a b", "a  b"])
+        def test_it(nnx_snapshot, x):
+            nnx_snapshot.check(float(len(x)))
+    """)
+    project.update("tests/test_model.py::test_it[a b]").came_to(passed=1)
     goldens = project.goldens()
     for run in (project.run(), project.update()):
-        run.came_to(failed=1).says("belongs to the check '1' of test_other", MANIFEST)
+        run.came_to(failed=1, passed=1)
+        run.says("belongs to the check '1' of test_it[a b]", "same~12345678.1.json")
         assert project.goldens() == goldens
 
 

@@ -1,8 +1,10 @@
 """Writing a golden: a killed or failing run leaves the old one or the new, nothing between."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +110,12 @@ def test_a_golden_without_values_has_one_file_alone(path):
 
 
 def test_no_arrays_are_held_while_the_test_runs_on(path):
-    staged = stage(path, made(1, 2))
-    assert [leaf.read for leaf in staged.golden.leaves] == [None, None]
+    golden = made(1, 2)
+    readers = [weakref.ref(leaf.read) for leaf in golden.leaves]
+    staged = stage(path, golden)
+    del golden
+    gc.collect()
+    assert [reader() for reader in readers] == [None, None]
     staged.discard()
 
 
