@@ -22,8 +22,10 @@ class Found:
 
     ``left`` names the device of the run to which writing is left; ``apart`` says that the golden is
     another platform's, and stays, ``astray`` that it is the check's own, and yet bears another's
-    name, or stands under one that it no longer has. Where its values are not there,
-    ``lacks`` says why, ``golden`` is what its manifest holds, and ``whole`` the golden with them.
+    name, or stands under one that it no longer has. ``gone`` says of one that is another test's
+    what became of that; where that may still live, it ``keeps`` its golden, too. Where its values
+    are not there, ``lacks`` says why, ``golden`` is what its manifest holds, and ``whole`` the
+    golden with them.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class Found:
     left: str = ""
     apart: bool = False
     astray: bool = False
+    gone: str = ""
     keeps: bool = False
     lacks: GoldenError | None = None
     whole: Golden | None = None

@@ -72,11 +72,9 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             _streams(obtained.asked),
         )
         if result.decision.writes:
-            goes = (
-                ()
-                if obtained.found.apart or obtained.found.path == result.path
-                else (obtained.found.path,)
-            )
+            found = obtained.found
+            stays = found.apart or found.gone or found.path == result.path
+            goes = () if stays else (found.path,)
             result.staged = store.stage(result.path, made, test.folders, goes)
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:

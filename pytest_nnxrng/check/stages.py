@@ -107,13 +107,15 @@ class Compared:
             return Status.UNREADABLE if self.error.replaceable else Status.LOCKED
         if self.comparison is None:
             return Status.MISSING
-        lacks = self.obtained.found.lacks
+        lacks, gone = self.obtained.found.lacks, self.obtained.found.gone
         if lacks is not None and not lacks.replaceable:
             return Status.LOCKED
         if not self.comparison.matches:
             return Status.DIFFERENT
         if lacks is not None:
             return Status.UNREADABLE
+        if gone:
+            return Status.MISSING
         return Status.ROUNDED if self.comparison.rounded else Status.MATCHED
 
 

@@ -13,6 +13,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
 from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Folders
+from pytest_nnxrng.golden.lost import Lost
 from pytest_nnxrng.golden.naming import Identity
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.run.progress import Progress
@@ -107,6 +108,7 @@ class TestChecks:
     turn: int = 0
     apart: str = ""
     stop: str = ""
+    lost: Callable[[], Lost | None] = lambda: None
     clashes: Callable[[], bool] = lambda: False  # whether another test's name differs by case alone
 
     __test__ = False  # not a test class, whatever its name begins with

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
@@ -72,10 +73,13 @@ def folders(beside: Iterable[Path], name: str) -> Iterator[Path]:
             yield from sorted(entry for entry in (directory / name).iterdir() if entry.is_dir())
 
 
-def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
-    """Every directory at or below ``roots`` that has a folder called ``name``."""
+def directories_below(roots: Iterable[Path], name: str, limit: int | None = None) -> Iterator[Path]:
+    """Every directory at or below ``roots`` that has a folder called ``name``.
+
+    Of those below one root ``limit`` are looked into at most.
+    """
     for root in roots:
-        for directory, below, files in os.walk(root):
+        for directory, below, files in itertools.islice(os.walk(root), limit):
             if REPORT_MARK in files:
                 below.clear()
             if name in below:
@@ -105,7 +109,8 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
     real = functools.lru_cache(maxsize=None)(os.path.realpath)
     every = outcomes.all()
-    asked = {*(check.golden for check in every), *(check.elsewhere for check in every)} - {""}
+    asked = {check.golden for check in every}
+    asked |= {check.elsewhere for check in every if check.elsewhere and not check.moved}
     used = {_twins(rootdir / golden, real) for golden in asked}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
@@ -113,13 +118,13 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
     found: dict[Use, list[Path]] = {kind: [] for kind in Use}
     silent: list[Path] = []
     for folder in golden_folders:
-        if _through_a_link(folder, rootdir):
+        if through_a_link(folder, rootdir):
             continue  # whoever else reaches it, it is not this run's to judge
         left = [path for path in manifests(folder) if _twins(path, real) not in used]
         if not left:
             continue
         existing = [file for file in test_files(folder) if file.is_file()]
-        test_file = _relative(existing[0], rootdir) if existing else ""
+        test_file = relative(existing[0], rootdir) if existing else ""
         collected = outcomes.collected.get(test_file)
         if existing and collected is None:
             silent.append(existing[0])
@@ -143,10 +148,7 @@ def _file(
     existing: list[Path],
     collected: tuple[bool, dict[tuple[str, str], set[str | None]]] | None,
 ) -> File:
-    source = ""
-    if existing:
-        with contextlib.suppress(OSError):
-            source = existing[0].read_text(encoding="utf-8", errors="replace")
+    source = _source(existing[0]) if existing else ""
     if collected is None:
         return File(bool(existing), None, source)
     whole, functions = collected
@@ -154,12 +156,24 @@ def _file(
     return File(bool(existing), Collected(whole, frozen), source)
 
 
+def source_of(folder: Path) -> tuple[Path | None, str]:
+    """The test file whose goldens are in ``folder``, if it is there, and its text."""
+    existing = [file for file in test_files(folder) if file.is_file()]
+    return (existing[0], _source(existing[0])) if existing else (None, "")
+
+
+def _source(file: Path) -> str:
+    with contextlib.suppress(OSError):
+        return file.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
 def _twins(path: Path, real: Callable[[Path], str]) -> Path:
     """One path for a shared golden and those of single platforms, of which a run sees one."""
     return Path(real(path.parent), path.name.removesuffix(".json").partition("@")[0])
 
 
-def _through_a_link(path: Path, rootdir: Path) -> bool:
+def through_a_link(path: Path, rootdir: Path) -> bool:
     """Whether a link lies between ``path`` and what it has in common with ``rootdir``."""
     path, rootdir = (Path(os.path.normpath(one.absolute())) for one in (path, rootdir))
     try:
@@ -169,7 +183,7 @@ def _through_a_link(path: Path, rootdir: Path) -> bool:
     return path.resolve() != common.resolve() / path.relative_to(common)
 
 
-def _relative(path: Path, rootdir: Path) -> str:
+def relative(path: Path, rootdir: Path) -> str:
     return os.path.relpath(path, rootdir).replace(os.sep, "/")
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_nnxrng.hooks.item import identity
+from pytest_nnxrng.hooks.options import SETTINGS
 
 if TYPE_CHECKING:
+    from pytest_nnxrng.golden.lost import Known, Lost
     from pytest_nnxrng.golden.naming import Identity
     from pytest_nnxrng.hooks.testrun import Recorder
 
@@ -33,6 +35,23 @@ class Collected:
             who = identity(item)
             found.setdefault((item.path, repr(who).casefold()), set()).add(who)
         return found
+
+    @cached_property
+    def lost(self) -> Lost:
+        """The goldens whose tests are gone."""
+        from pytest_nnxrng.golden.lost import Lost
+
+        here = self.config.invocation_params.dir
+        roots = [here / arg.split("::")[0] for arg in self.config.args]
+        folder = self.config.stash[SETTINGS].folder
+        return Lost(self.config.rootpath, roots, folder, self._known)
+
+    def _known(self) -> Known:
+        from pytest_nnxrng.run.outcomes import Outcomes
+
+        outcomes = Outcomes()
+        outcomes.collect(self._recorder.collected())
+        return outcomes.collected
 
     def clash(self, file: Path, who: Identity) -> bool:
         """Whether another test of the file has a name that differs by case alone."""

@@ -145,6 +145,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         request.config.stash.setdefault(FOLDERS, Folders()),
     )
     known = collected.of(request.config)
+    checks.lost = lambda: known.lost
     checks.clashes = lambda: known.clash(request.path, checks.identity)
     if place := our_place(request.node):
         present = places_of(request.node)

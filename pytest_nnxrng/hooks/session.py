@@ -67,6 +67,11 @@ class Ending:
             troubles.append(
                 f"{relative(file, self.config.rootpath)} is there but collected no test"
             )
+        missing = totals(self.outcomes.all()).missing
+        if missing:
+            troubles.append(
+                f"goldens are missing ({missing}), to which those that are unused may belong"
+            )
         if session.exitstatus not in _ENDED:
             troubles.append("the run did not come to its end")
         self.refusal = policy.prune_refusal(policy.Run((), tuple(troubles)))

@@ -247,18 +247,19 @@ class Recorder:
             return
         if hasattr(self.config, "workeroutput"):
             # Tuples, which execnet can send.
-            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self._collected()))
+            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self.collected()))
         else:
             from pytest_nnxrng.hooks.session import Ending
 
-            self.end = Ending(self.config, [*self._collected(), *self.rows], self.troubles)
+            self.end = Ending(self.config, [*self.collected(), *self.rows], self.troubles)
             self.end.finish(session, self.reports)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.end is not None:
             self.end.show(terminalreporter)
 
-    def _collected(self) -> Iterator[Row]:
+    def collected(self) -> Iterator[Row]:
+        """What this process collected."""
         parts = {Path(arg.split("::")[0]).name for arg in self.config.args if "::" in arg}
         for item in self.items:
             who, file = identity(item), relative(item.path, self.config.rootpath)

@@ -62,7 +62,12 @@ def lines(
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
-    if totals.missing or totals.changed:
+    if totals.movable:
+        found += _wrap(
+            f"Equal to goldens of tests that are gone: {totals.movable}. To move these to where "
+            "their tests are now: pytest --nnx-move-snapshots"
+        )
+    if totals.missing > totals.movable or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
     words = ",".join(sorted({finding.word for finding in findings}))
     if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):

@@ -28,6 +28,7 @@ class Shown(Protocol):
     comparison: Comparison | None
     problem: str
     lacks: str
+    gone: str
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
@@ -36,6 +37,10 @@ class Shown(Protocol):
 def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
     """The text of a failed test: each failing check with its golden's path, then the way out."""
     blocks = [_check(shown, golden) for shown, golden in results]
+    if any(_is_movable(shown) for shown, _ in results):
+        move = command.replace("--nnx-update-snapshots", "--nnx-move-snapshots")
+        blocks.append(f"to move: {move}")
+    results = [(shown, golden) for shown, golden in results if not _is_movable(shown)]
     if any(_is_accepted_by_update(shown) for shown, _ in results):
         written = all(shown.comparison is None or _lacks_alone(shown) for shown, _ in results)
         blocks.append(f"to {'write' if written else 'accept'}: {command}")
@@ -63,6 +68,8 @@ def _check(shown: Shown, golden: str) -> str:
     elif shown.comparison is None:
         head = f"golden {name} is missing"
         head += ", and the model depends on how it is built" if shown.also else ""
+    elif _is_movable(shown):
+        head = f"golden {name} is missing"
     elif _lacks_alone(shown):
         head = f"golden {name} lacks its values"
     elif shown.comparison.matches and shown.also:
@@ -71,6 +78,8 @@ def _check(shown: Shown, golden: str) -> str:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
+    if shown.gone:
+        lines += _row("equals" if _is_movable(shown) else "beside", shown.gone)
     if shown.lacks and not shown.problem:
         lines += _wrap(shown.lacks, "  ")
     if shown.problem:
@@ -79,6 +88,12 @@ def _check(shown: Shown, golden: str) -> str:
         lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
+
+
+def _is_movable(shown: Shown) -> bool:
+    """Whether the check agrees with the golden of a test that is gone."""
+    agrees = shown.comparison is not None and shown.comparison.matches
+    return bool(shown.gone) and agrees and not (shown.problem or shown.lacks or shown.also)
 
 
 def _lacks_alone(shown: Shown) -> bool:
@@ -276,8 +291,8 @@ def _wrap(text: str, indent: str) -> list[str]:
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"golden "), {"red": True, "bold": True}),
-    (re.compile(r"  (file|called|leaves) "), {}),
-    (re.compile(r"to (accept|write): "), {"green": True}),
+    (re.compile(r"  (file|called|leaves|equals|beside) "), {}),
+    (re.compile(r"to (accept|write|move): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
     (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),

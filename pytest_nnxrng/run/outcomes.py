@@ -132,6 +132,7 @@ class Totals:
     rounded: int = 0
     written: int = 0
     moved: int = 0
+    movable: int = 0
     missing: int = 0
     changed: int = 0
     unreadable: int = 0
@@ -161,6 +162,7 @@ def totals(checks: Iterable[Check]) -> Totals:
         matched=count("matched"),
         rounded=count("rounded"),
         written=sum(check.written and not check.moved for check in every),
+        movable=sum(c.status == "missing" and bool(c.elsewhere) for c in settled),
         moved=sum(check.moved for check in every),
         missing=count("missing"),
         changed=count("different"),

@@ -25,6 +25,7 @@ class Shown:
     problem: str = ""
     also: str = ""
     lacks: str = ""
+    gone: str = ""
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
