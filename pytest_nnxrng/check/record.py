@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pytest_nnxrng.check.renumber import earlier
 from pytest_nnxrng.check.stages import Asked, Explained, Obtained
 from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
@@ -37,6 +38,7 @@ def record(explained: Explained, result: Result) -> Result:
         _make_move(obtained, result)
     elif result.decision.writes or (test.settings.report and result.decision.fails):
         _make_ready(obtained, result)
+    result.earlier = earlier(obtained, result)
     test.results.append(result)
     return result
 

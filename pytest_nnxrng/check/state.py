@@ -46,6 +46,15 @@ class CheckOptions:
         return tolerance(settings, kind, then, now, tol=self.tol, atol=self.atol, exact=self.exact)
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A golden of another number that an unnamed check agrees with."""
+
+    path: Path
+    status: Status
+    comparison: Comparison
+
+
 @dataclass
 class Result:
     """One check of a test: what was found, what is to become of the golden.
@@ -79,6 +88,8 @@ class Result:
     written: bool = False
     moves: bool = False  # what is staged is the golden as it stands, under another name
     elsewhere: Path | None = None  # where the golden stands that the check was held against
+    earlier: Mapping[int, Earlier] = field(default_factory=dict)
+    new: str = ""  # that no golden was written of this check
     gone: str = ""  # what became of the test whose golden that was
 
 

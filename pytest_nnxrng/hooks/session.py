@@ -35,7 +35,7 @@ class Ending:
         self.outcomes.collect(collected)
         self.troubles = list(dict.fromkeys(troubles))
         self.survey = inventory.Survey()
-        self.deleted: list[str] = []
+        self.deleted: list[list[str]] = []
         self.refusal: str | None = None
 
     def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
@@ -79,15 +79,19 @@ class Ending:
             if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
+        self.deleted = self._files(self.survey.gone)
         for path in self.survey.gone:
             inventory.delete(path)
-            self.deleted.append(relative(path, self.config.rootpath))
+
+    def _files(self, goldens: Iterable[Path]) -> list[list[str]]:
+        """The files of each golden, as whoever started the run would name them."""
+        here = self.config.invocation_params.dir
+        return [[relative(file, here) for file in inventory.files(path)] for path in goldens]
 
     def show(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the summary's section, if there is anything to say."""
-        root = self.config.rootpath
-        unused = [relative(path, root) for path in self.survey.unused]
-        gone = [] if self.deleted else [relative(path, root) for path in self.survey.gone]
+        unused = self._files(self.survey.unused)
+        gone = [] if self.deleted else self._files(self.survey.gone)
         checks = self.outcomes.all()
         unplaced = self.outcomes.unplaced
         if not (checks or unused or gone or self.deleted or self.refusal or unplaced):

@@ -62,7 +62,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) -> str:
     """What other processes made of the test, if it is not what this one did."""
     from pytest_nnxrng.check import agreement
+    from pytest_nnxrng.check.renumber import renumber
 
+    if error is None:
+        renumber(checks)
     if isinstance(error, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
         checks.apart = "this process was interrupted"  # it waits for no other one
     told = agreement.finish(checks, error)

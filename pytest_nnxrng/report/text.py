@@ -29,6 +29,7 @@ class Shown(Protocol):
     problem: str
     lacks: str
     gone: str
+    new: str
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
@@ -80,6 +81,8 @@ def _check(shown: Shown, golden: str) -> str:
     lines = [head, f"  file    {golden}", *_row("called", shown.where)]
     if shown.gone:
         lines += _row("equals" if _is_movable(shown) else "beside", shown.gone)
+    if shown.new:
+        lines += _row("why", shown.new)
     if shown.lacks and not shown.problem:
         lines += _wrap(shown.lacks, "  ")
     if shown.problem:

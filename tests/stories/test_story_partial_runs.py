@@ -5,6 +5,8 @@ A peer's update flag destroyed live goldens in seven of these situations.
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from projects import Project
 
@@ -13,6 +15,8 @@ TEST_A = """
 import os
 
 import jax.numpy as jnp
+import subprocess
+
 import pytest
 from models import MLP
 
@@ -471,3 +475,30 @@ def test_tests_made_in_a_loop_keep_their_goldens(project: Project):
     run = project.env(TESTS="2").run("--nnx-prune-snapshots").came_to(passed=2)
     assert run.unused == set()
     assert project.goldens() == goldens
+
+
+@pytest.mark.parametrize("where", ["", "tests", "tests/sub"])
+def test_the_command_for_unused_goldens_can_be_pasted(project: Project, where: str):
+    body = """
+        import jax.numpy as jnp, pytest
+
+        @pytest.mark.parametrize("x", {})
+        def test_it(nnx_snapshot, x):
+            nnx_snapshot.check(jnp.arange(4.0))
+    """
+    project.test(body.format(["a", "b'c", "d"])).made()
+    subprocess.run(["git", "init", "-q"], cwd=project.path, check=True)
+    subprocess.run(["git", "add", "."], cwd=project.path, check=True)
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", *named, "commit", "-qm", "1"], cwd=project.path, check=True)
+    project.test(body.format(["a"]))
+    here = project.path / where
+    here.mkdir(exist_ok=True)
+    project.monkeypatch.chdir(here)
+    run = project.run("--rootdir", project.path, project.path / "tests").came_to(passed=1)
+    start = run.summary.index("Unused: their tests passed without them. To remove them:")
+    command = "\n".join(run.summary[start + 1 :])
+    assert command.count("safetensors") == command.count(".json") == 2
+    subprocess.run(["sh", "-e", "-c", command], cwd=here, check=True)
+    assert len(project.goldens()) == 2
+    assert project.run(project.path / "tests").figures == "1 matched."

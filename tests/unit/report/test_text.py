@@ -26,6 +26,7 @@ class Shown:
     also: str = ""
     lacks: str = ""
     gone: str = ""
+    new: str = ""
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
