@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.check.stages import Asked, Explained, Obtained
@@ -13,6 +14,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
 from pytest_nnxrng.golden import store
+from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
@@ -33,7 +35,8 @@ def record(explained: Explained, result: Result) -> Result:
     """
     obtained = explained.compared.obtained
     test = obtained.asked.test
-    if result.decision.writes or (test.settings.report and result.decision.fails):
+    left = bool(obtained.found.left)  # another device of this run writes it, to the report, too
+    if result.decision.writes or (test.settings.report and result.decision.fails and not left):
         _make_ready(obtained, result)
     test.results.append(result)
     return result
@@ -59,14 +62,30 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             result.staged = store.stage(result.path, made, test.folders)
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
-            assert test.settings.report is not None
-            place = os.path.relpath(result.path, test.rootdir)
-            store.stage(test.settings.report / OBTAINED / place, made, test.folders).commit()
+            _report(test, result, made)
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _report(test: TestChecks, result: Result, made: Golden) -> None:
+    """Put what was obtained into the report's folder, and note what it was compared with."""
+    directory, target = test.settings.report, result.target or result.path
+    assert directory is not None
+    place = Path(os.path.relpath(target, test.rootdir))
+    if ".." in place.parts:
+        result.withheld = result.withheld or "its golden lies outside of the root directory"
+        return
+    there = directory / OBTAINED / place
+    store.stage(there, made, test.folders).commit()
+    result.obtained = {
+        "path": f"{OBTAINED}/{place.as_posix()}",
+        "digest": fingerprint(there),
+        "target": place.as_posix(),
+        "against": fingerprint(result.path),
+    }
 
 
 def _owner(asked: Asked) -> Owner:

@@ -52,7 +52,9 @@ class Result:
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
     ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
-    names the device of the run that writes the golden, in place of this one.
+    names the device of the run that writes the golden, in place of this one. ``target`` is where
+    an update would write it, ``obtained`` what the report holds for that (see ``Check``), and
+    ``withheld`` says why an update would not write it.
     """
 
     name: str
@@ -75,6 +77,9 @@ class Result:
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
     written: bool = False
+    target: Path | None = None
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
 
 @dataclass

@@ -135,7 +135,18 @@ def decide(explained: Explained) -> Result:
         notes=alternatives.rounding(asked.variants, found.path.name.removesuffix(".json")),
         left_out=obtained.sample.left_out,
         left=found.left if compared.status.bad and not decision.fails else "",
+        target=found.target,
+        withheld=_withheld(asked, compared.status) if decision.fails else "",
     )
+
+
+def _withheld(asked: Asked, status: Status) -> str:
+    """Why no update would write the golden of a check that fails, if none would."""
+    if not asked.repeats:
+        return "its build does not repeat itself"
+    if not asked.agrees:
+        return "the model depends on how it is built"
+    return "its golden may not be written over" if status is Status.LOCKED else ""
 
 
 def _note(obtained: Obtained, decision: Decision) -> str:

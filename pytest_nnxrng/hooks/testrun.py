@@ -86,7 +86,7 @@ def pytest_runtest_makereport(
     if checks is not None and checks.results:
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
-        _attach(item, report, checks)
+        _attach(item, call, report, checks)
     return report
 
 
@@ -140,13 +140,20 @@ def _command(item: pytest.Item) -> str:
     return shlex.join([*words, "::".join([where, *scopes, name])])
 
 
-def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | None) -> None:
+def _attach(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+    report: pytest.TestReport,
+    checks: TestChecks | None,
+) -> None:
     """Put on the report what the summary needs: reports are what xdist's workers send."""
     alone = unplaced(item)
     if checks is None and not alone and not _beside_goldens(item):
         return  # nothing will be asked of it
     who, root = identity(item), item.config.rootpath
-    found = [_row(item.nodeid, result, root) for result in checks.results] if checks else []
+    otherwise = _otherwise(call, report, checks)
+    results = checks.results if checks else []
+    found = [_row(item.nodeid, result, root, otherwise) for result in results]
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
@@ -154,6 +161,16 @@ def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | N
         "passed": passed and not (checks and checks.subtest_failed),
         "checks": [row.to_json() for row in found],
     }
+
+
+def _otherwise(
+    call: pytest.CallInfo[None], report: pytest.TestReport, checks: TestChecks | None
+) -> str:
+    """Why a test's goldens would not be written but for the checks that failed."""
+    own = call.excinfo is None or isinstance(call.excinfo.value, SnapshotMismatch)
+    if hasattr(report, "wasxfail"):
+        return "its test is expected to fail"
+    return "" if own and not (checks and checks.subtest_failed) else "its test fails otherwise, too"
 
 
 def _beside_goldens(item: pytest.Item) -> bool:
@@ -165,7 +182,7 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
-def _row(nodeid: str, result: Any, root: Path) -> Check:
+def _row(nodeid: str, result: Any, root: Path, otherwise: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
@@ -196,6 +213,8 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         differences=tuple(map(machine.difference, comparison.differences)) if comparison else (),
         notes=((result.note,) if result.note and told else ()) + result.notes,
         left=result.left,
+        obtained=result.obtained,
+        withheld=(result.withheld or otherwise) if result.decision.fails else "",
     )
 
 

@@ -5,10 +5,13 @@ The file's form is documented in the README; ``FORMAT`` counts its changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import shutil
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +62,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
     checks = sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
     document = {
         "format": FORMAT,
+        "run": _versions(),
         "totals": asdict(totals(checks)),
         "findings": [asdict(finding) for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],
@@ -69,6 +73,15 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
     temporary = directory / f".{REPORT}.{os.getpid()}"
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(directory / REPORT)
+
+
+def _versions() -> dict[str, str]:
+    """What this run ran on, for telling several reports apart; nothing is imported for it."""
+    found = {"python": platform.python_version(), "system": platform.system()}
+    for name in ("jax", "jaxlib", "flax"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def difference(found: Difference) -> dict[str, Any]:

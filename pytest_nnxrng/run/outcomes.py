@@ -22,7 +22,10 @@ class Check:
     without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
     ``differences`` are the report's rows; ``left`` names the device of the run that writes the
-    golden in place of this check's.
+    golden in place of this check's. ``obtained`` has what the report holds to be accepted: its
+    ``path`` in the report's folder and ``digest``, the ``target`` that it would be written to, and
+    the digest ``against`` of the golden that it was compared with, None where there is none.
+    ``withheld`` says why an update would not write it.
     """
 
     test: str
@@ -44,6 +47,8 @@ class Check:
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     left: str = ""
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
