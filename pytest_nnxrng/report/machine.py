@@ -64,7 +64,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
         "format": FORMAT,
         "run": _versions(),
         "totals": asdict(totals(checks)),
-        "findings": [asdict(finding) for finding in findings(checks)],
+        "findings": [{"id": finding.id, **asdict(finding)} for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],
         "unused": relative(survey.unused),
         "gone": relative(survey.gone),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -110,6 +111,15 @@ class Finding:
     text: str
     goldens: tuple[str, ...]
     leaves: int
+
+    @property
+    def id(self) -> str:
+        """What names it on a command line, in any report that has it."""
+        return change_id(self.word, self.text)
+
+
+def change_id(word: str, text: str) -> str:
+    return hashlib.sha256(f"{word}: {text}".encode()).hexdigest()[:8]
 
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
