@@ -12,6 +12,7 @@ from pytest_nnxrng.command.terminal import Screen, natural, plural, printable
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import load
 from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.report import keymap
 
 Row = Mapping[str, Any]
 _KINDS = {"init": "check_init", "value": "check"}
@@ -46,17 +47,13 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 def _checked(name: str, document: dict[str, Any]) -> dict[str, Any]:
     """The manifest, if what is shown of it has the form that is expected."""
 
-    def rows(key: str) -> Iterable[Any]:
+    def holds(key: str, kind: type) -> bool:
         value = document.get(key)
-        if not isinstance(value, dict):
-            raise Trouble(f'{name}: has been edited or damaged: "{key}" is missing')
-        return value.values()
+        return isinstance(value, dict) and all(isinstance(row, kind) for row in value.values())
 
-    good = all(isinstance(row, dict) for key in ("leaves", "streams") for row in rows(key))
-    good &= all(isinstance(row.get("shape"), list) for row in rows("leaves"))
-    good &= isinstance(document.get("owner"), dict)
-    good &= all(isinstance(row, str) for row in rows("aliases")) and bool(rows("environment") or 1)
-    if not good:
+    good = isinstance(document.get("owner"), dict) and holds("environment", object)
+    good = good and holds("streams", dict) and holds("aliases", str) and holds("leaves", dict)
+    if not good or not all(isinstance(r.get("shape"), list) for r in document["leaves"].values()):
         raise Trouble(f"{name}: has been edited or damaged: it is not a golden as they are written")
     return document
 
@@ -67,6 +64,9 @@ def _golden(name: str, document: Row, args: argparse.Namespace, screen: Screen) 
         screen.say(text, indent="  ")
     screen.line()
     leaves = {path: document["leaves"][path] for path in sorted(document["leaves"], key=natural)}
+    if args.keys:
+        _keys(document, screen)
+        return
     if args.tree:
         for text in tree(leaves, screen.width):
             screen.line(text)
@@ -74,8 +74,11 @@ def _golden(name: str, document: Row, args: argparse.Namespace, screen: Screen) 
         rows = fitting([_COLUMNS, *(_cells(path, row) for path, row in leaves.items())], screen)
         screen.rows(rows, indent="  ")
     for path, target in sorted(document["aliases"].items()):
-        screen.line(f"  {path} is {target} itself")
+        screen.say(f"{path} is {target} itself", indent="  ", hang="  ")
     _streams(document["streams"], screen)
+    if any(row.get("draws") for row in leaves.values()):
+        screen.line()
+        _keys(document, screen)
     _environment(document["environment"], screen)
 
 
@@ -150,6 +153,12 @@ def _streams(streams: Row, screen: Screen) -> None:
         rows.append([name, str(stream.get("key")), str(stream.get("impl")), drawn])
     screen.line()
     screen.rows(rows, indent="  ")
+
+
+def _keys(document: Row, screen: Screen) -> None:
+    """The key map, where the golden knows the draws."""
+    for text in keymap.picture(keymap.of_manifest(document), screen.width - 2):
+        screen.line(f"  {text}")
 
 
 def _environment(environment: Row, screen: Screen) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 _CODES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_ASCII = str.maketrans("●○◆│├└─", "*o@|+`-")
 NARROWEST = 20
 
 
@@ -37,7 +38,10 @@ class Screen:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print one line as it is, however long."""
-        print(self.painted(printable(text), style), file=self.out)
+        shown = printable(text)
+        if not _draws_lines(self.out):
+            shown = shown.translate(_ASCII).encode("ascii", "backslashreplace").decode()
+        print(self.painted(shown, style), file=self.out)
 
     def say(self, text: str, style: str = "", *, indent: str = "", hang: str = "") -> None:
         """Print a text, wrapped; ``hang`` indents its later lines further."""
@@ -59,6 +63,11 @@ class Screen:
 
     def flush(self) -> None:
         self.out.flush()
+
+
+def _draws_lines(out: TextIO) -> bool:
+    """Whether a stream takes every character: a console of old may not, nor a pipe under C."""
+    return "utf" in (getattr(out, "encoding", None) or "utf-8").lower()
 
 
 def printable(text: str) -> str:
