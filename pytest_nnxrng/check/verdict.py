@@ -14,9 +14,10 @@ from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
+from pytest_nnxrng.golden.provenance import rekeyed_streams
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report import alternatives
-from pytest_nnxrng.trace.build import rekeyed_streams, streams
+from pytest_nnxrng.trace.build import streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck
 

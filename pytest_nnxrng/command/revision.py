@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.golden.document import load
-from pytest_nnxrng.golden.errors import GoldenError
 
 
 def parts(text: str) -> tuple[str, str] | None:
@@ -33,8 +31,11 @@ def names(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def file(text: str) -> Iterator[Path]:
-    """The golden that ``text`` names: a path, or ``REV:path`` with the values beside it."""
+def file(text: str, *, siblings: bool = False) -> Iterator[Path]:
+    """The golden that ``text`` names: a path, or ``REV:path`` with its values beside it.
+
+    With ``siblings`` the other goldens of its test are there, too.
+    """
     found = parts(text)
     if found is None:
         yield Path(text)
@@ -42,15 +43,28 @@ def file(text: str) -> Iterator[Path]:
     rev, path = found
     with tempfile.TemporaryDirectory(prefix="nnxrng-") as folder:
         whole, content = _blob(rev, path)
-        there = Path(folder) / PurePosixPath(path).name
-        there.write_bytes(content)
-        with contextlib.suppress(GoldenError):
-            values = load(there).get("values")
-            if isinstance(values, str) and values == PurePosixPath(values).name:
-                beside = str(PurePosixPath(whole).with_name(values))
-                with contextlib.suppress(Trouble):
-                    (there.parent / values).write_bytes(_blob(rev, beside)[1])
-        yield there
+        own, top = PurePosixPath(whole), not whole.startswith("./")
+        (Path(folder) / own.name).write_bytes(content)
+        for name in _beside(rev, own, top=top, siblings=siblings):
+            beside = own.with_name(name)
+            with contextlib.suppress(Trouble):
+                there = f"{beside}" if top else f"./{beside}"
+                (Path(folder) / name).write_bytes(_blob(rev, there)[1])
+        yield Path(folder) / own.name
+
+
+def _beside(rev: str, own: PurePosixPath, *, top: bool, siblings: bool) -> list[str]:
+    """The names of the files that belong to a golden, or to its test.
+
+    ``top``: its path is from the repository's top, not from here.
+    """
+    where = ["--full-tree"] if top else []
+    listed = _git("ls-tree", "--name-only", "-z", *where, rev, "--", f"{own.parent}/").stdout
+    names = listed.decode(errors="surrogateescape").split("\0")
+    stem = own.name.removesuffix(".json")
+    head = stem.rpartition(".")[0] if siblings and "." in stem else stem
+    beside = [PurePosixPath(name).name for name in names]
+    return [name for name in beside if name.startswith(f"{head}.") and name != own.name]
 
 
 @contextlib.contextmanager
@@ -83,7 +97,7 @@ def _blob(rev: str, path: str) -> tuple[str, bytes]:
     """A file at a revision, its path from the repository's top or from here."""
     if rev.startswith("-"):
         raise Trouble(f"{rev!r} is no revision")
-    for tried in (path, f"./{path}"):
+    for tried in (path, f"./{path.removeprefix('./')}"):
         done = _git("cat-file", "blob", f"{rev}:{tried}")
         if done.returncode == 0:
             return tried, done.stdout

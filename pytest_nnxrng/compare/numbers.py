@@ -13,7 +13,7 @@ from pytest_nnxrng.compare.estimate import difference, judge
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.sketch import sketch
+from pytest_nnxrng.leaf.sketch import Sketch, sketch
 from pytest_nnxrng.leaf.slabs import SLAB, Slabs
 from pytest_nnxrng.leaf.spots import elements, places
 
@@ -69,9 +69,9 @@ def gap(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
     Raises:
       GoldenError: when the golden's values cannot be read.
     """
-    if old.read is not None:
+    if old.read is not None and new.read is not None:
         return _numbers(old, new, tolerance)
-    found = None if old.sketch is None else _sketched(old, new, tolerance)
+    found = _sketched(old, new, tolerance)
     spots = gap_at_spots(old, new, tolerance)
     if spots is None or not spots.differing:
         return found
@@ -160,15 +160,14 @@ def _tells_more(found: Numbers, shown: Numbers) -> bool:
 
 
 def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
-    assert new.read is not None
-    ours = sketch(new.contents())
-    if ours is None or ours.size != old.sketch.size:
+    theirs, ours = _sketch(old), _sketch(new)
+    if theirs is None or ours is None or ours.size != theirs.size:
         return None
-    scale = old.sketch.scale
+    scale = theirs.scale
     allowed = tolerance.of(old.dtype) * scale + tolerance.atol
     if not math.isfinite(allowed):
         return None
-    verdict, told_by = judge(old.sketch, ours, allowed), difference(old.sketch, ours)
+    verdict, told_by = judge(theirs, ours, allowed), difference(theirs, ours)
     told = f"root mean square of the difference {told_by.rms:.3g}"
     if told_by.factor is not None:
         told += f"; the values are {told_by.factor:.6g} times the golden's"
@@ -184,6 +183,14 @@ def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
         where=verdict.where if verdict.kind == "changed" else (),
         changed=verdict.kind == "changed",
     )
+
+
+def _sketch(leaf: Leaf) -> Sketch | None:
+    """The sketch of a leaf: the golden's own, where its values are not stored."""
+    if leaf.sketch is not None or leaf.read is None:
+        kept: Sketch | None = leaf.sketch
+        return kept
+    return sketch(leaf.contents())
 
 
 def _exact(a: np.ndarray, b: np.ndarray, _: Tolerance, leaf: Leaf) -> Numbers:

@@ -69,7 +69,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
         "unused": relative(survey.unused),
         "gone": relative(survey.gone),
     }
-    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    text = json.dumps(finite(document), indent=1, allow_nan=False)
     temporary = directory / f".{REPORT}.{os.getpid()}"
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(directory / REPORT)
@@ -105,9 +105,9 @@ def _leaf(leaf: Leaf | None) -> dict[str, Any] | None:
     return {"type": leaf.type, "dtype": leaf.dtype, "shape": list(leaf.shape), "draws": draws}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
