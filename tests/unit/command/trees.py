@@ -47,13 +47,14 @@ def model(*, first="params#0", second="params#2", seed=1.0, extra=()):
     )
 
 
-def write(path, leaves, *, check="1", function="test_a", kind="init", **more):
+def write(path, leaves, *, kind=None, **more):
     """Write a golden to ``path``, as an update does."""
     name = path.name.removesuffix(".json").partition("@")[0]
     function, _, check = name.partition(".")
     parameters = None
     if "[" in function:
         function, _, parameters = function.removesuffix("]").partition("[")
+    kind = kind or ("value" if check == "output" else "init")
     owner = Owner("", function, parameters, check, kind)
     fields = {"environment": ENVIRONMENT, "aliases": {}, "streams": STREAMS, **more}
     golden = Golden(owner=owner, leaves=kept(digested(leaves), 1 << 20), **fields)
