@@ -1,6 +1,6 @@
-"""The command ``nnxrng``: goldens, report folders and git revisions go in, text or JSON comes out.
+"""The command ``nnxrng``: goldens, report folders and git revisions, looked at and accepted.
 
-Each verb is a module with ``run(args, screen) -> exit code``. ``accept`` and ``review`` alone write
-goldens, ``git-config`` alone git's configuration. May import run, leaf, golden, compare, why and
-report; what needs numpy or JAX is imported inside functions, so that the command starts at once.
+In: a command line. Out: text or JSON, and an exit code. Each verb is a module with ``run``; what
+needs numpy or JAX is imported inside functions. ``accept`` and ``review`` alone write goldens.
+May import run, golden, compare, why and report.
 """

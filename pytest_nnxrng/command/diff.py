@@ -14,6 +14,7 @@ from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.report import keymap
+from pytest_nnxrng.run.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_nnxrng.compare.differences import Difference
@@ -150,11 +151,15 @@ def _is_here(values: Path) -> bool:
 
 
 def _between(pair: Pair, golden: Golden, obtained: Golden, model: ModelCheck | None) -> Found:
+    from pytest_nnxrng.compare.tolerance import tolerance
     from pytest_nnxrng.why.cause import Cause
     from pytest_nnxrng.why.stored import between
 
+    # No golden records the options that its check had: the tolerance is one without any.
+    then, now = golden.environment, obtained.environment
+    allowed = tolerance(Settings(), golden.owner.kind, then, now)
     try:
-        made = between(golden, obtained, model)
+        made = between(golden, obtained, allowed, model)
     except GoldenError as error:
         return Found(pair, "trouble", problem=_told(pair, error))
     if made.comparison.matches:
@@ -239,9 +244,11 @@ def _golden(
 ) -> None:
     assert one.between is not None
     comparison = one.between.comparison
-    key = tuple(f"{cause.word}: {cause.finding}" for cause in one.causes)
-    if key and key in told:
-        screen.say(f"why     as {told[key]}: {'; '.join(key)}", "yellow", indent="  ", hang=" " * 8)
+    causes = tuple(f"{cause.word}: {cause.finding}" for cause in one.causes)
+    key = (*causes, str(any("(see " in cause.text for cause in one.causes)))
+    if causes and key in told:
+        text = f"why     as {told[key]}: {'; '.join(causes)}"
+        screen.say(text, "yellow", indent="  ", hang=" " * 8)
     else:
         told[key] = one.pair.name.rpartition("/")[2].removesuffix(".json")
         for cause in one.causes:

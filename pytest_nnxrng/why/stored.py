@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_nnxrng.compare.differences import Comparison, compare
-from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import Changes, changes, rekeyed_streams, translated
 from pytest_nnxrng.leaf.flat import Flat, aligned
-from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why.cause import Cause, Evidence, ModelCheck, same_fingerprints
 from pytest_nnxrng.why.diagnose import diagnose
 
@@ -29,23 +28,18 @@ class Between:
 
 
 def between(
-    golden: Golden,
-    obtained: Golden,
-    model: ModelCheck | None = None,
-    settings: Settings | None = None,
+    golden: Golden, obtained: Golden, allowed: Tolerance, model: ModelCheck | None = None
 ) -> Between:
     """Hold one golden against another, as a check that obtained the second would.
 
-    ``model`` tells of the model that an output comes from. The tolerance is a check's without
-    options of its own, which no golden records.
+    ``model`` tells of the model that an output comes from.
 
     Raises:
       GoldenError: when values that are needed cannot be read.
     """
-    kind, moved = golden.owner.kind, changes(golden.environment, obtained.environment)
+    moved = changes(golden.environment, obtained.environment)
     paths = [leaf.path for leaf in obtained.leaves]
     leaves, aliases = aligned(golden.leaves, golden.aliases, paths, obtained.aliases)
-    allowed = tolerance(settings or Settings(), kind, golden.environment, obtained.environment)
     keys = translated(obtained.streams, golden.streams, moved)
     comparison = compare(
         leaves,
