@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         chosen = selected(made, selection)
         wanted = [p for p in chosen if p.state is State.PENDING]
         refused = {p.target: p.reason for p in chosen if p.state is State.REFUSED}
-        refused |= _damaged(wanted)
+        refused |= damaged(wanted)
         wanted = [p for p in wanted if p.target not in refused]
         stop = bool(refused) and not args.keep_going
         if not args.json:
@@ -88,7 +88,7 @@ def _moved(proposal: Proposal, root: Path) -> bool:
     )
 
 
-def _damaged(wanted: Sequence[Proposal]) -> dict[str, str]:
+def damaged(wanted: Sequence[Proposal]) -> dict[str, str]:
     """The goldens whose files in the report are not whole, each with what is wrong."""
     from pytest_nnxrng.golden.manifest import read
     from pytest_nnxrng.golden.transfer import verified

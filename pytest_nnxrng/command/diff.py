@@ -43,6 +43,7 @@ class Found:
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
+    args.keys |= args.verbose
     with given(args.sides) as sides:
         found = [one for one in compared(sides.pairs) if one.pair.shown]
         if not found:
@@ -218,6 +219,15 @@ def _show(sides: Sides, found: Sequence[Found], args: argparse.Namespace, screen
     screen.say(_summary(found), "bold" if len(found) > 1 else "")
 
 
+def show(one: Found, screen: Screen) -> None:
+    """One pair with every leaf that differs."""
+    screen.line(one.pair.name, "bold")
+    if one.between is None:
+        screen.say(one.problem or one.status, "red", indent="  ")
+    else:
+        _golden(one, {}, argparse.Namespace(verbose=True, keys=False), screen)
+
+
 def _summary(found: Sequence[Found]) -> str:
     counts = {status: sum(one.status == status for one in found) for status in _STATUSES}
     return (
@@ -262,7 +272,7 @@ def _golden(
     counts += [f"{len(comparison.differences):,} differ"] if comparison.differences else []
     screen.say(f"leaves  {', '.join(counts)}", indent="  ")
     _leaves(one, screen, everything=args.verbose)
-    if args.keys or args.verbose:
+    if args.keys:
         _keys(one, screen)
     for name, old, new in one.between.changes:
         screen.say(f"under   {name} {_plain(old)} -> {_plain(new)}", indent="  ", hang=" " * 8)

@@ -90,7 +90,9 @@ def _diff(verbs: Any) -> None:
         help="two goldens, two folders, REV:path, or a report's folder; or REV REV -- PATH",
     )
     made.add_argument("--keys", action="store_true", help="show the key maps, too")
-    made.add_argument("--verbose", "-v", action="store_true", help="show every leaf")
+    made.add_argument(
+        "--verbose", "-v", action="store_true", help="show every leaf, and the key maps"
+    )
 
 
 def _pending(verbs: Any) -> None:
