@@ -41,4 +41,4 @@ def _read(fd: int) -> str:
             os.set_blocking(fd, True)
     except OSError:
         return END
-    return END if key in (b"", b"\x04") else key.decode("ascii", "replace")
+    return END if key in (b"", b"\x03", b"\x04") else key.decode("ascii", "replace")

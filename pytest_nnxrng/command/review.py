@@ -38,7 +38,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             screen.say("Nothing is pending.")
             return 0
         with keyboard.keys() as read:
-            decide(review, root, screen, read)
+            if not decide(review, root, screen, read):
+                screen.say("Nothing was written.")
+                return 1
             return end(review, root, screen, read)
 
 
@@ -112,8 +114,11 @@ class Review:
         return [p for p in self.plan.of(State.PENDING) if accepted.issuperset(p.changes)]
 
 
-def decide(review: Review, root: Path, screen: Screen, read: Callable[[], str]) -> None:
-    """Ask about each change until there are no more, or the reader has had enough."""
+def decide(review: Review, root: Path, screen: Screen, read: Callable[[], str]) -> bool:
+    """Ask about each change until there are no more, or the reader has had enough.
+
+    False when the terminal went away.
+    """
     shown = -1
     while not review.is_over:
         if shown != review.at:
@@ -122,7 +127,7 @@ def decide(review: Review, root: Path, screen: Screen, read: Callable[[], str]) 
         screen.flush()
         key = read()
         if key in ("q", keyboard.END):
-            return
+            return key == "q"
         if key in _DECIDES or key == "A":
             decision = _DECIDES.get(key, ACCEPT)
             review.decide(decision, alike=key == "A")
@@ -137,6 +142,7 @@ def decide(review: Review, root: Path, screen: Screen, read: Callable[[], str]) 
             {"d": _details, "k": _keys}[key](review, root, screen)
         else:
             screen.say(_HELP, "dim", indent="      ")
+    return True
 
 
 def _show(review: Review, screen: Screen) -> None:

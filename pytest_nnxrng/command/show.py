@@ -37,6 +37,11 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     if args.json:
         screen.json([{"golden": name, **document} for name, document in found])
         return 0
+    if args.raw:
+        for _, document in found:
+            for text in raw(document):
+                screen.line(text)
+        return 0
     for number, (name, document) in enumerate(found):
         if number:
             screen.line()
@@ -172,6 +177,28 @@ def _environment(environment: Row, screen: Screen) -> None:
 
 def _json(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def raw(document: Row) -> list[str]:
+    """A golden as lines for ``git diff``: what did not change is the same line, whatever did.
+
+    Columns are not aligned, and draws stand in order without their numbers, so that one key more
+    is one line more. The leaves' own draws come last in their rows.
+    """
+    lines = _head({**document, "values": None})
+    for name, lane in keymap.lanes(keymap.of_manifest(document)).items():
+        stream = document["streams"].get(name, {})
+        lines.append(f"stream {name}: {stream.get('impl')}, key {stream.get('key')}")
+        lines += [f"  draw: {draw.told}" for draw in lane]
+    for path in sorted(document["leaves"], key=natural):
+        name, *cells = _cells(path, document["leaves"][path])
+        kind, dtype, shape, draws, made, mean, std, least, most = cells
+        numbers = f"mean {mean} std {std} in {least} to {most}" if std else mean
+        digest = str(document["leaves"][path].get("digest", ""))[:8]
+        lines.append(f"{name}: {kind} {dtype}{shape} {numbers}; {digest} by {made}; from {draws}")
+    lines += [f"{path}: is {target}" for path, target in sorted(document["aliases"].items())]
+    rows = document["environment"].items()
+    return lines + [f"made under {name} {_json(value)}" for name, value in rows]
 
 
 def tree(leaves: Mapping[str, Row], width: int) -> list[str]:

@@ -144,7 +144,7 @@ def test_without_a_terminal_it_names_the_commands(four, nnxrng):
 
 def in_terminal(tree, keys, columns=80, seconds=60):
     """Run the command in a terminal, a key whenever it waits; its output and exit code."""
-    pty = pytest.importorskip("pty")
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
     ours, theirs = pty.openpty()
     environ = {
         **os.environ,
@@ -162,6 +162,7 @@ def in_terminal(tree, keys, columns=80, seconds=60):
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
     )
     os.close(theirs)
     shown, left, deadline = b"", list(keys), time.monotonic() + seconds
