@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 from projects import MODELS, Project
 
+import pytest_nnxrng
 from pytest_nnxrng.command.entry import main
 
 TESTS = """
@@ -34,6 +36,7 @@ def test_numbers(nnx_snapshot):
 SCALE = 1.0
 """
 DRAWN = "1 more key from `params` before layer2.kernel"
+SCHEMA = "report/report.schema.json"
 GOLDENS = "tests/__nnx_snapshots__/test_model"
 
 
@@ -182,6 +185,37 @@ def test_a_test_that_fails_otherwise_keeps_its_goldens(project: Project, nnxrng:
     nnxrng("accept", "nnx-report", "--all")
     assert project.goldens() == before
     assert "its test fails otherwise, too" in nnxrng.words
+
+
+def test_a_report_keeps_to_its_published_schema(moved: Project, nnxrng: Command):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((Path(pytest_nnxrng.__file__).parent / SCHEMA).read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    valid = jsonschema.Draft202012Validator(schema)
+    report = json.loads((moved.path / "nnx-report" / "report.json").read_text("utf-8"))
+    valid.validate(report)
+    assert nnxrng("report", "nnx-report", "nnx-report", "-o", "merged").code == 1
+    valid.validate(json.loads((moved.path / "merged" / "report.json").read_text("utf-8")))
+    for broken in ({**report, "format": 2}, {**report, "checks": [{}]}, {}):
+        assert not valid.is_valid(broken)
+    check = report["checks"][0]
+    for name, value in (("status", "good"), ("obtained", {"path": "../x"}), ("causes", [3])):
+        assert not valid.is_valid({**report, "checks": [{**check, name: value}]})
+
+
+def test_reports_of_two_jobs_are_one(moved: Project, nnxrng: Command):
+    moved.change("tests/test_model.py", "SCALE = 2.0", "SCALE = 1.0")
+    moved.run("--nnx-report=newer").came_to(passed=1, failed=4)
+    path = moved.path / "newer" / "report.json"
+    report = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**report, "run": {**report["run"], "jax": "99.0"}}), "utf-8")
+    told = nnxrng("report", "nnx-report", "newer", "-o", "merged")
+    assert told.code == 1
+    assert f"draws: {DRAWN} (4 goldens, " in told.words
+    assert "unknown: nothing is proven of these leaves (1 golden, 1 leaf), only under" in told.words
+    assert nnxrng("accept", "merged", "--all").code == 0
+    moved.change("tests/test_model.py", "SCALE = 1.0", "SCALE = 2.0")
+    moved.run().came_to(passed=5)
 
 
 @pytest.mark.parametrize("how", ["run", "run_workers"])
