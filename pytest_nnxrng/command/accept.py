@@ -83,7 +83,10 @@ def write(wanted: Sequence[Proposal], root: Path, outcome: Outcome) -> None:
 def _moved(proposal: Proposal, root: Path) -> bool:
     return any(
         check.obtained is not None
-        and fingerprint(root / check.golden) != check.obtained.get("against")
+        and (
+            fingerprint(root / check.golden) != check.obtained.get("against")
+            or (check.golden != proposal.target and (root / proposal.target).exists())
+        )
         for check in proposal.checks
     )
 

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,7 +41,8 @@ class Artifact:
     def run(self) -> Mapping[str, Any]:
         """The versions that the run ran on."""
         found = self.document.get("run")
-        return found if isinstance(found, dict) else {}
+        rows = found.items() if isinstance(found, dict) else ()
+        return {name: value for name, value in rows if isinstance(value, str)}
 
 
 @contextlib.contextmanager
@@ -111,23 +112,36 @@ def _parsed(row: Any) -> Check:
         raise ValueError("row is no object")
     for key in ("test", "golden", "status"):
         _text(row, key)
-    known = {field.name: row[field.name] for field in fields(Check) if field.name in row}
-    for key in ("causes", "differences", "notes"):
+    known = {f.name: _like(row[f.name], f) for f in fields(Check) if f.name in row}
+    for key, kind in (("causes", dict), ("differences", dict), ("notes", str)):
         value = known.setdefault(key, [])
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise ValueError(f'"{key}" is no list')
     for cause in known["causes"]:
         for key in _CAUSE:
             _text(cause, key)
-        if not isinstance(cause.get("leaves"), list):
+        leaves = cause.get("leaves")
+        if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
             raise ValueError('cause has no "leaves"')
     if known.get("obtained") is not None:
         for key in _OBTAINED:
             _text(known["obtained"], key)
+        if known["obtained"].get("against") is not None:
+            _text(known["obtained"], "against")
         safe(known["obtained"]["path"])
         safe(known["obtained"]["target"])
     known["failed"] = known.get("failed") is True
     return Check.from_json(known)
+
+
+def _like(value: Any, field: Field[Any]) -> Any:
+    """The value, if it is of the kind that the field's default is; infinity is a text in JSON."""
+    kind = type(field.default)
+    if kind is float and isinstance(value, int | float | str):
+        return float(value)
+    if kind in (bool, int, str) and type(value) is not kind:
+        raise ValueError(f'"{field.name}" is not as it is written')
+    return value
 
 
 def _text(row: Any, key: str) -> str:

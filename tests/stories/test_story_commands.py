@@ -177,6 +177,21 @@ def test_a_build_that_does_not_repeat_itself_is_never_accepted(project: Project,
     assert "its build does not repeat itself" in nnxrng.words
 
 
+def test_another_platforms_golden_is_accepted_beside_the_shared_one(
+    project: Project, nnxrng: Command
+):
+    project.test(TESTS).made()
+    shared = project.golden("test_numbers.numbers.json")
+    text = shared.read_text("utf-8").replace('"platform": "cpu"', '"platform": "gpu"')
+    shared.write_text(text, "utf-8")
+    project.change("tests/test_model.py", "SCALE = 1.0", "SCALE = 2.0")
+    project.run("--nnx-report=nnx-report", "-k", "numbers").came_to(failed=1)
+    assert nnxrng("accept", "nnx-report", "--all").code == 0
+    assert shared.read_text("utf-8") == text
+    assert shared.with_name("test_numbers.numbers@cpu.json").exists()
+    project.run("-k", "numbers").came_to(passed=1)
+
+
 def test_a_test_that_fails_otherwise_keeps_its_goldens(project: Project, nnxrng: Command):
     project.test(TESTS).made()
     project.change("tests/test_model.py", '* SCALE, "numbers")', '* 3, "numbers")\n    assert 0')
