@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.check.renumber import earlier
@@ -14,6 +15,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
 from pytest_nnxrng.golden import relocate, store
+from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
@@ -34,9 +36,10 @@ def record(explained: Explained, result: Result) -> Result:
     """
     obtained = explained.compared.obtained
     test = obtained.asked.test
+    left = bool(obtained.found.left)  # another device of this run writes it, to the report, too
     if result.decision.moves:
         _make_move(obtained, result)
-    elif result.decision.writes or (test.settings.report and result.decision.fails):
+    elif result.decision.writes or (test.settings.report and result.decision.fails and not left):
         _make_ready(obtained, result)
     result.earlier = earlier(obtained, result)
     test.results.append(result)
@@ -81,14 +84,30 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             result.staged = store.stage(result.path, made, test.folders, goes)
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
-            assert test.settings.report is not None
-            place = directory.place(test.settings.report, result.path, test.rootdir)
-            store.stage(place, made, test.folders).commit()
+            _report(test, result, made)
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _report(test: TestChecks, result: Result, made: Golden) -> None:
+    """Put what was obtained into the report's folder, and note what it was compared with."""
+    report, target = test.settings.report, result.target or result.path
+    assert report is not None
+    there = directory.place(report, target, test.rootdir)
+    store.stage(there, made, test.folders).commit()
+    place = Path(os.path.relpath(target, test.rootdir))
+    if ".." in place.parts:
+        result.withheld = result.withheld or "its golden lies outside of the root directory"
+        return
+    result.obtained = {
+        "path": there.relative_to(report).as_posix(),
+        "digest": fingerprint(there),
+        "target": place.as_posix(),
+        "against": fingerprint(result.path),
+    }
 
 
 def _owner(asked: Asked) -> Owner:

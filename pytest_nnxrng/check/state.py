@@ -63,7 +63,9 @@ class Result:
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
     ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
-    names the device of the run that writes the golden, in place of this one.
+    names the device of the run that writes the golden, in place of this one. ``target`` is where
+    an update would write it, ``obtained`` what the report holds for that (see ``Check``), and
+    ``withheld`` says why an update would not write it.
     """
 
     name: str
@@ -93,6 +95,9 @@ class Result:
     earlier: Mapping[int, Earlier] = field(default_factory=dict)
     new: str = ""  # that no golden was written of this check
     gone: str = ""  # what became of the test whose golden that was
+    target: Path | None = None
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
 
 @dataclass

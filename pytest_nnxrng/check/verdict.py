@@ -18,9 +18,10 @@ from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
+from pytest_nnxrng.golden.provenance import rekeyed_streams
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report import alternatives
-from pytest_nnxrng.trace.build import rekeyed_streams, streams
+from pytest_nnxrng.trace.build import streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck
 
@@ -168,6 +169,8 @@ def decide(explained: Explained) -> Result:
         left_out=obtained.sample.left_out,
         unrecorded=obtained.unrecorded,
         left=found.left if compared.status.bad and not decision.fails else "",
+        target=found.target,
+        withheld=_withheld(asked, compared.status) if decision.fails else "",
     )
 
 
@@ -182,6 +185,15 @@ def _lacks(compared: Compared) -> str:
     if compared.differs:
         return told + "What rounds cannot be told from what changed, and is told as changed"
     return told + "What the manifest holds agrees; a difference could not be explained"
+
+
+def _withheld(asked: Asked, status: Status) -> str:
+    """Why no update would write the golden of a check that fails, if none would."""
+    if not asked.repeats:
+        return "its build does not repeat itself"
+    if not asked.agrees:
+        return "the model depends on how it is built"
+    return "its golden may not be written over" if status is Status.LOCKED else ""
 
 
 def _note(obtained: Obtained, decision: Decision) -> str:

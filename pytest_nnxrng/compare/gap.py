@@ -26,9 +26,9 @@ def gap(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
     Raises:
       GoldenError: when the golden's values cannot be read.
     """
-    if old.read is not None:
+    if old.read is not None and new.read is not None:
         return _numbers(old, new, tolerance)
-    found = None if old.sketch is None else _sketched(old, new, tolerance)
+    found = _sketched(old, new, tolerance)
     spots = gap_at_spots(old, new, tolerance)
     if spots is None or not spots.differing:
         return found
@@ -142,10 +142,8 @@ def _tells_more(found: Numbers, shown: Numbers) -> bool:
 
 
 def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
-    assert new.read is not None
-    held: Sketch = old.sketch
-    ours = sketch(new.contents(), form=held.form)
-    if ours is None or ours.size != held.size:
+    held, ours = _sketches(old, new)
+    if held is None or ours is None or (ours.size, ours.form) != (held.size, held.form):
         return None
     share, rest = tolerance.of(old.dtype), held.sizes.rest
     allowed = share * rest + tolerance.atol
@@ -170,8 +168,22 @@ def _sketched(old: Leaf, new: Leaf, tolerance: Tolerance) -> Numbers | None:
         where=verdict.where if verdict.kind == "changed" else (),
         changed=moved,
         aside=bool(held.aside),
-        less=_tells_less(held, new),
+        less=new.read is not None and _tells_less(held, new),
     )
+
+
+def _sketches(old: Leaf, new: Leaf) -> tuple[Sketch | None, Sketch | None]:
+    """Both in the form of one that is kept: of a golden's leaf without values, on either side."""
+    a: Sketch | None = old.sketch
+    b: Sketch | None = new.sketch if new.read is None else None
+    kept = a or b
+    if kept is None:
+        return None, None
+    if a is None and old.read is not None:
+        a = sketch(old.contents(), form=kept.form)
+    if b is None and new.read is not None:
+        b = sketch(new.contents(), form=kept.form)
+    return a, b
 
 
 def _steps(held: Sketch, old: Leaf, tolerance: Tolerance, allowed: float) -> float:

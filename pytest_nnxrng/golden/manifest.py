@@ -17,7 +17,8 @@ from typing import Any
 
 from pytest_nnxrng.golden.attributes import packed, unpacked
 from pytest_nnxrng.golden.consistency import contradiction
-from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+from pytest_nnxrng.golden.document import FORMAT, load
+from pytest_nnxrng.golden.errors import GoldenError, broken, short
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
@@ -27,8 +28,6 @@ from pytest_nnxrng.leaf.placement import Placement, Spec, normal
 from pytest_nnxrng.leaf.repeats import expand
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -134,66 +133,7 @@ def read(path: Path) -> Golden:
       FileNotFoundError: when there is no golden.
       GoldenError: when there is one that cannot be used.
     """
-    return _parse(path, _load_json(path, _read_text(path)))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not data.strip():
-        raise broken(path, "is empty")
-    if data.startswith(b"version https://git-lfs"):
-        raise pointer(path)
-    if re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
-        raise GoldenError(
-            path,
-            "holds the conflict markers of an unfinished merge",
-            f"Take one side (git checkout --ours or --theirs), or write it anew with {UPDATE}",
-            replaceable=True,
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise broken(path, "is not UTF-8 text") from error
-
-
-def _load_json(path: Path, text: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("one name stands twice")
-        return found
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
-    def finite(number: str) -> float:
-        if not math.isfinite(float(number)):
-            raise ValueError(f"{short(number)} is too large a number")
-        return float(number)
-
-    try:
-        data: Any = json.loads(
-            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
-        )
-        if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
-            json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise broken(path, f"is not a whole JSON file ({short(error)})") from error
-    if not isinstance(data, dict) or type(data.get("format")) is not int or data["format"] < 1:
-        raise broken(path, 'has no "format": it is not a golden of pytest-nnxrng')
-    if data["format"] > FORMAT:
-        raise GoldenError(
-            path,
-            f"has format {data['format']}; this pytest-nnxrng reads formats up to {FORMAT}",
-            "Upgrade it: pip install -U pytest-nnxrng",
-            replaceable=False,
-        )
-    return data
+    return _parse(path, load(path))
 
 
 class _Invalid(Exception):

@@ -5,9 +5,12 @@ The file's form is documented in the README; ``FORMAT`` counts its changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +36,26 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
     document = {
         "by": BY,
         "format": FORMAT,
+        "run": _versions(),
         "totals": asdict(totals(checks)),
-        "findings": [asdict(finding) for finding in findings(checks)],
+        "findings": [{"id": finding.id, **asdict(finding)} for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],
         "unused": relative(survey.unused),
         "gone": relative(survey.gone),
     }
-    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    text = json.dumps(finite(document), indent=1, allow_nan=False)
     temporary = directory / f".{REPORT}.{os.getpid()}"
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(directory / REPORT)
+
+
+def _versions() -> dict[str, str]:
+    """What this run ran on, for telling several reports apart; nothing is imported for it."""
+    found = {"python": platform.python_version(), "system": platform.system()}
+    for name in ("jax", "jaxlib", "flax"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def difference(found: Difference) -> dict[str, Any]:
@@ -72,9 +85,9 @@ def _leaf(leaf: Leaf | None) -> dict[str, Any] | None:
     return {"type": leaf.type, "dtype": leaf.dtype, "shape": list(leaf.shape), "draws": draws}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,6 +26,10 @@ class Check:
     before static state was kept; ``left`` names the device of the run that writes the
     golden in place of this check's. ``elsewhere`` is the golden that it was held against, if
     that is not the check's own by name, and ``moved`` tells that this run made it so.
+    ``obtained`` has what the report holds to be accepted: its ``path`` in the report's folder and
+    ``digest``, the ``target`` that it would be written to, and the digest ``against`` of the
+    golden that it was compared with, None where there is none. ``withheld`` says why an update
+    would not write it.
     """
 
     test: str
@@ -50,6 +55,8 @@ class Check:
     unrecorded: bool = False
     elsewhere: str = ""
     moved: bool = False
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -113,6 +120,15 @@ class Finding:
     leaves: int
     tests: int = 1
     place: str = ""  # ``model.py:14``, the user's line, where it is known
+
+    @property
+    def id(self) -> str:
+        """What names it on a command line, in any report that has it."""
+        return change_id(self.word, self.text)
+
+
+def change_id(word: str, text: str) -> str:
+    return hashlib.sha256(f"{word}: {text}".encode()).hexdigest()[:8]
 
 
 def findings(checks: Iterable[Check]) -> list[Finding]:

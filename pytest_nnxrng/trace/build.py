@@ -119,16 +119,3 @@ def derived(flat: Flat, traced: Trace) -> Flat:
         return leaf.but(draws=found.draws, initializer=made, fixed_key=fixed, fixed_at=at)
 
     return flat.each(one)
-
-
-def rekeyed_streams(recorded: Streams, running: Streams) -> frozenset[str]:
-    """The streams whose base key is not the one that the golden recorded."""
-    return frozenset(
-        name
-        for name, stream in running.items()
-        if isinstance(recorded.get(name), dict) and _base(recorded[name]) != _base(stream)
-    )
-
-
-def _base(stream: Mapping[str, Any]) -> tuple[Any, Any]:
-    return stream.get("impl"), stream.get("key")

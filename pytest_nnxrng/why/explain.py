@@ -14,6 +14,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.provenance import translated
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
@@ -22,7 +23,7 @@ from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck
 from pytest_nnxrng.why.diagnose import diagnose
-from pytest_nnxrng.why.origins import recall, translated
+from pytest_nnxrng.why.origins import recall
 from pytest_nnxrng.why.rebuild import Rebuild
 
 Changes = tuple[tuple[str, Any, Any], ...]
@@ -154,7 +155,7 @@ def _with_counts(streams: tuple[Any, Any], known: tuple[Streams, Streams]) -> tu
 def _from_values(mismatch: Mismatch, seen: Evidence) -> Evidence:
     """With the draws that the values tell, where they do on both sides."""
     golden, changes = mismatch.golden, mismatch.changes
-    seen = replace(seen, implied=_implied(mismatch.comparison, changes))
+    seen = replace(seen, implied=implied(mismatch.comparison, changes))
     running = {**golden.environment, **{name: new for name, _, new in changes}}
     build = mismatch.build
     both = golden.streams, build.streams if build is not None else mismatch.given
@@ -178,7 +179,7 @@ _KEYS = {"threefry2x32": "key<fry>", "rbg": "key<rbg>", "unsafe_rbg": "key<urbg>
 _WIDE = {"float32": "float64", "int32": "int64", "uint32": "uint64", "complex64": "complex128"}
 
 
-def _implied(comparison: Comparison, changes: Changes) -> dict[str, tuple[str, ...]]:
+def implied(comparison: Comparison, changes: Changes) -> dict[str, tuple[str, ...]]:
     """The leaves whose dtype follows from flags: without x64 there is no float64, say."""
     by_flag: dict[tuple[str, str], str] = {}
     for name, old, new in changes:

@@ -12,6 +12,7 @@ import numpy as np
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device.environment import under
+from pytest_nnxrng.golden.provenance import translated
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements, places
@@ -227,24 +228,3 @@ def _if_one(origin: Origin | None, streams: Mapping[str, Stream]) -> Origin | No
         return origin
     impl = streams[origin.label.partition("#")[0]].impl
     return None if impl == "unsafe_rbg" else origin
-
-
-def translated(ours: Streams, recorded: Streams, changes: Changes) -> dict[str, dict[str, Any]]:
-    """Our base keys as the same seeds give them under the recorded implementation and offset.
-
-    A threefry key is the seed in two words; an rbg key is that twice
-    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
-    """
-    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
-    found: dict[str, dict[str, Any]] = {}
-    for name, stream in ours.items():
-        there = recorded.get(name, stream)
-        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
-        if len(key) % 2 == 0 and offset:
-            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
-            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
-        width = len(there.get("key") or key)
-        if width != len(key) and key[:2] * (len(key) // 2) == key:
-            key = key[:2] * (width // 2)
-        found[name] = {**stream, "impl": impl, "key": key}
-    return found
