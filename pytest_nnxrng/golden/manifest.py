@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
-from pytest_nnxrng.golden.inventory import Owner, parse_owner
+from pytest_nnxrng.golden.inventory import Owner, parse_owner, regular
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
@@ -24,6 +24,8 @@ from pytest_nnxrng.leaf.sketch import Sketch
 from pytest_nnxrng.leaf.spots import decode
 
 FORMAT = 1
+_LARGEST = 256 << 20  # bytes of a manifest
+_DIMENSIONS = 256  # of a leaf, at most: numpy makes no array of more than 64
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def read(path: Path) -> Golden:
 
 def _read_text(path: Path) -> str:
     try:
+        size = regular(path)
+        if size > _LARGEST:
+            raise broken(path, f"has {size:,} bytes, which no manifest has")
         data = path.read_bytes()
     except FileNotFoundError:
         raise
@@ -243,7 +248,7 @@ def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> L
 
 def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
     shape = _get(row, "shape", list)
-    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+    if len(shape) > _DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise _Invalid(f'"shape" is {short(shape)}')
     dtype, digest = _get(row, "dtype", str), row.get("digest")
     draws, sharding = row.get("draws"), _spec(row, "sharding")
