@@ -49,7 +49,7 @@ OTHERS = {
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
     *("golden.naming", "golden.policy", "golden.inventory"),
-    *("report.machine", "report.summary", "why.words"),
+    *("report.machine", "report.summary", "report.github", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.
 STARTS = {

@@ -13,7 +13,9 @@ from pytest_nnxrng.device import environment
 from pytest_nnxrng.evaluate.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.modules import Modules
 from pytest_nnxrng.leaf.passes import digested
+from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.build import derived, rekeyed_streams, streams
 from pytest_nnxrng.trace.derivation import Trace
@@ -42,7 +44,13 @@ def obtain(asked: Asked) -> Obtained:
     now = environment.read(asked.device)
     changes = changed(found.golden, now)
     sample = _sample(asked, flat, found.golden, trace, changes)
-    return Obtained(asked, found, sample, trace, now, changes)
+    return Obtained(asked, found, sample, trace, now, changes, _modules(asked, flat))
+
+
+def _modules(asked: Asked, flat: Flat) -> Modules | None:
+    if not asked.options.static:
+        return None
+    return static.modules(asked.value, flat, narrowed=asked.options.only is not None)
 
 
 def _refuse_nothing(asked: Asked, flat: Flat) -> None:

@@ -54,6 +54,7 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             leaves,
             flat.aliases,
             _streams(obtained.asked),
+            modules=None if obtained.modules is None else obtained.modules.rows,
         )
         if result.decision.writes:
             result.staged = store.stage(result.path, made, test.folders)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pytest_nnxrng.check import variants, verdict
@@ -20,6 +18,7 @@ from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.run import settings
+from pytest_nnxrng.trace.source import place
 
 T = TypeVar("T")
 
@@ -46,6 +45,7 @@ class Snapshot:
         sharding: bool = False,
         per_platform: bool = False,
         also: Any = (),
+        static: bool = True,
     ) -> Snapshot:
         """The same assertions with these options.
 
@@ -63,6 +63,7 @@ class Snapshot:
           also: other ways of building that must give ``check_init`` the same model: ``"jit"``
             (under ``nnx.jit``) and ``"sharded"`` (the same over a mesh, as the metadata of its
             Variables says), or ``{"sharded": mesh}``. They need no golden.
+          static: check the classes of modules and their static attributes, too.
 
         Raises:
           SnapshotError: for options that exclude each other or cannot be used.
@@ -80,7 +81,9 @@ class Snapshot:
         if abstract and also:
             raise SnapshotError("also=... builds the model: leave out abstract=True")
         ways = variants.wanted(also)
-        options = CheckOptions(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
+        options = CheckOptions(
+            name, tol, atol, exact, only, abstract, sharding, per_platform, ways, static
+        )
         return Snapshot(self._test, options)
 
     def check(self, value: T, name: str | None = None) -> T:
@@ -179,6 +182,4 @@ def _where() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(file, line).strip()
-    return f"{Path(file).name}:{line}: {text}" if text else f"{Path(file).name}:{line}"
+    return place(frame.f_code.co_filename, frame.f_lineno)

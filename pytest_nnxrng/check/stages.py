@@ -23,6 +23,7 @@ from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Status
 from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.modules import Modules
 from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace
@@ -70,7 +71,7 @@ class Obtained:
 
     ``trace`` is the build's, where the comparison, a golden to be written, or an abstract model
     needs one. ``environment`` is the run's, in which ``changes`` are not as the golden recorded
-    them.
+    them. ``modules`` are those of the value, unless the check leaves their static state out.
     """
 
     asked: Asked
@@ -79,6 +80,7 @@ class Obtained:
     trace: Trace | None
     environment: Mapping[str, Any]
     changes: Changes
+    modules: Modules | None = None
 
     @property
     def golden(self) -> Golden | None:
@@ -87,6 +89,12 @@ class Obtained:
     @property
     def flat(self) -> Flat:
         return self.sample.flat
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether the value has static state, and the golden is from before that was kept."""
+        held = self.golden is None or self.golden.modules is not None
+        return not held and self.modules is not None and bool(self.modules.rows)
 
     @property
     def fingerprints(self) -> bool:

@@ -37,6 +37,7 @@ class CheckOptions:
     sharding: bool = False
     per_platform: bool = False
     also: Any = ()
+    static: bool = True
 
     def tolerance(
         self, settings: Settings, kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
@@ -75,6 +76,7 @@ class Result:
     notes: tuple[str, ...] = ()
     staged: store.Staged | None = None
     written: bool = False
+    unrecorded: bool = False  # the golden was made before static state was kept
 
 
 @dataclass

@@ -11,7 +11,8 @@ from pytest_nnxrng.check import lookup
 from pytest_nnxrng.check.stages import Asked, Compared, Explained, Obtained
 from pytest_nnxrng.check.state import CheckOptions, Result
 from pytest_nnxrng.compare import differences
-from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.compare.changed import alone, changed
+from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.device.environment import BadFlag
 from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
@@ -47,7 +48,23 @@ def compare(obtained: Obtained) -> Compared:
         )
     except GoldenError as error:
         return replace(compared, error=error)
-    return replace(compared, comparison=comparison)
+    return replace(compared, comparison=_with_modules(obtained, comparison))
+
+
+def _with_modules(obtained: Obtained, comparison: Comparison) -> Comparison:
+    """With the changes of modules, where both sides have any: a State of a model has none."""
+    golden, modules = obtained.golden, obtained.modules
+    if golden is None or golden.modules is None or modules is None or not modules.rows:
+        return comparison
+    moved = [d.path for d in comparison.differences if not _MOVES.isdisjoint(d.kinds)]
+    for aliases in (golden.aliases, obtained.flat.aliases):
+        moved += [*aliases.keys(), *aliases.values()]
+    same_flax = all(name != "flax" for name, _, _ in obtained.changes)
+    found = changed(golden.modules, modules, moved, same_library=same_flax)
+    return replace(comparison, static=found, alone=alone(golden.modules, modules))
+
+
+_MOVES = frozenset({"added", "removed", "aliasing"})
 
 
 def explain(compared: Compared) -> Explained:
@@ -76,6 +93,7 @@ def _model_check(asked: Asked) -> ModelCheck:
     models = [result for result in asked.test.results if result.whole_model]
     compared = [result.comparison for result in models if result.comparison is not None]
     moved = any(d.expected and d.obtained and _moved(d) for c in compared for d in c.differences)
+    moved = moved or any(comparison.static for comparison in compared)
     return ModelCheck(bool(models), tuple(c for r in models for c in r.causes), moved)
 
 
@@ -144,6 +162,7 @@ def decide(explained: Explained) -> Result:
         note=_note(obtained, decision),
         notes=alternatives.rounding(asked.variants, found.path.name.removesuffix(".json")),
         left_out=obtained.sample.left_out,
+        unrecorded=obtained.unrecorded,
         left=found.left if compared.status.bad and not decision.fails else "",
     )
 
@@ -165,6 +184,8 @@ def _gains(obtained: Obtained) -> bool:
         return False
     if obtained.changes:
         return not (obtained.asked.options.abstract and _holds_values(golden))
+    if obtained.unrecorded:
+        return True
     running = obtained.flat.by_path()
     both = [(leaf, running[leaf.path]) for leaf in golden.leaves if leaf.path in running]
     return any(_gains_values(old, new) or _gains_placement(old, new) for old, new in both)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from pytest_nnxrng.compare.numbers import Numbers, gap, gap_at_spots
+from pytest_nnxrng.compare.changed import Change
+from pytest_nnxrng.compare.gap import gap, gap_at_spots
+from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.placement import moved
 from pytest_nnxrng.leaf.spots import COUNT
@@ -56,6 +59,8 @@ class Comparison:
     ``unread`` leaves agree in all that both sides hold, of which values are not a part: the
     golden, or the run, is abstract. Of those that match, ``spotted`` were compared at their
     spots alone, and ``proven`` not at all: their values follow from what is as in the golden.
+    ``static`` are the changes of modules that show in no leaf; ``alone`` are the modules that the
+    golden, and those that the run, has at paths where the other has none.
     """
 
     matched: tuple[str, ...] = ()
@@ -64,10 +69,12 @@ class Comparison:
     differences: tuple[Difference, ...] = ()
     spotted: tuple[str, ...] = ()
     proven: tuple[str, ...] = ()
+    static: tuple[Change, ...] = ()
+    alone: tuple[Mapping[str, Row], Mapping[str, Row]] = ({}, {})
 
     @property
     def matches(self) -> bool:
-        return not self.differences
+        return not (self.differences or self.static)
 
     @property
     def leaves(self) -> int:
@@ -192,6 +199,8 @@ def _leaf(
                 kinds.append("values")
             elif not kinds:
                 result.rounded[old.path] = numbers
+                if numbers.less:
+                    result.spotted.append(old.path)
                 return
     if kinds:
         result.differences.append(Difference(old.path, tuple(kinds), old, new, numbers))

@@ -8,20 +8,24 @@ from the same values. Reading trusts nothing: whatever a file holds, the outcome
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.golden.attributes import packed, unpacked
+from pytest_nnxrng.golden.consistency import contradiction
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
+from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
 from pytest_nnxrng.leaf.repeats import expand
-from pytest_nnxrng.leaf.sketch import Sketch
+from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
 FORMAT = 1
@@ -37,6 +41,7 @@ class Golden:
     aliases: Mapping[str, str]
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
+    modules: Mapping[str, Row] | None = None  # None: not recorded
 
 
 # -- writing ---------------------------------------------------------------------------
@@ -59,6 +64,8 @@ def dumps(golden: Golden) -> str:
         "values": golden.values,
         "aliases": dict(sorted(golden.aliases.items())),
     }
+    if golden.modules:
+        head["modules"] = packed(golden.modules)
     lines = [f"{_line(key)}: {_block(value)}" for key, value in head.items()]
     ordered = sorted(golden.leaves, key=lambda leaf: leaf.path)
     rows = [f"    {_line(leaf.path)}: {_line(_leaf_to_json(leaf))}" for leaf in ordered]
@@ -154,8 +161,15 @@ def _load_json(path: Path, text: str) -> dict[str, Any]:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{short(number)} is too large a number")
+        return float(number)
+
     try:
-        data: Any = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        data: Any = json.loads(
+            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
+        )
         if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
             json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -193,6 +207,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Golden:
             aliases=aliases,
             streams=_parse_streams(data),
             values=values,
+            modules=unpacked(data["modules"]) if "modules" in data else None,
         )
     except (_Invalid, ValueError, RecursionError) as error:
         raise broken(path, f"has been edited or damaged: {error}") from error
@@ -270,7 +285,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
-        sketch = Sketch.from_json(row["sketch"]) if "sketch" in row else None
+        sketch = _sketch(row["sketch"], dtype, shape) if "sketch" in row else None
         if "spots" in row:
             decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
@@ -294,11 +309,24 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         stored=stored,
         kept=row.get("kept", False) is True,
     )
+    if wrong := contradiction(leaf):
+        raise _Invalid(wrong)
     if digest is not None and (elements := constant(leaf)) is not None:
         return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
     if not stored or reader is None:
         return leaf
     return leaf.but(read=lambda: reader.read(leaf))
+
+
+def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
+    real = real_of(dtype_of(dtype))
+    if real is None:
+        raise _Invalid(f'"sketch" of {dtype}, which has none')
+    parts = dtype_of(dtype).itemsize // real.itemsize
+    sketch = Sketch.from_json(value, real.name)
+    if sketch.size != math.prod(shape) * parts:
+        raise _Invalid(f'"sketch" is one of {sketch.size} numbers, the leaf has others')
+    return sketch
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_nnxrng.golden.consistency import told_otherwise
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_key, storage
@@ -110,4 +111,6 @@ def checked(file: Path, leaf: Leaf, values: np.ndarray) -> np.ndarray:
             f"holds other values of {leaf.path or 'the value'} than those that the manifest "
             "was made with",
         )
+    if wrong := told_otherwise(leaf, values):
+        raise broken(file, f"holds other values of {leaf.path or 'the value'} than told: {wrong}")
     return values

@@ -31,7 +31,7 @@ _SCALARS: dict[type, tuple[str, str]] = {
     complex: ("python complex", "complex128"),
 }
 # The first is today's name; the second is the one of flax 0.11.
-_NODE: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
+NODES: tuple[type, ...] = tuple({getattr(nnx, "Pytree", nnx.Object), nnx.Object})
 _REF: tuple[type, ...] = tuple(t for t in [getattr(jax, "Ref", None)] if t is not None)
 
 
@@ -46,7 +46,7 @@ class UnsupportedValue(TypeError):
 
 def is_node(value: object) -> bool:
     """Whether ``value`` is an NNX graph node: a Module, Optimizer, Metric, Rngs, ..."""
-    return isinstance(value, _NODE)
+    return isinstance(value, NODES)
 
 
 def holds_nnx(value: Any) -> bool:
@@ -208,7 +208,7 @@ def _children(place: _Place, value: Any) -> Iterator[tuple[Any, Any]]:
             if isinstance(child, nnx.Variable) or is_node(child) or _holds_variables(child):
                 yield name, child
         return
-    children = [(_key(key_path[0]), child) for key_path, child in found]
+    children = [(plain_key(key_path[0]), child) for key_path, child in found]
     yield from _filed_by_id(value, children) if isinstance(value, dict) else children
 
 
@@ -240,7 +240,7 @@ def _holds_variables(value: Any) -> bool:
     return any(map(is_data, jax.tree_util.tree_leaves(value, is_leaf=is_data)))
 
 
-def _key(key: Any) -> Any:
+def plain_key(key: Any) -> Any:
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             return getattr(key, attribute)

@@ -17,6 +17,7 @@ from pytest_nnxrng.run.outcomes import Outcomes, findings, totals
 from pytest_nnxrng.run.settings import BadSetting
 
 if TYPE_CHECKING:
+    from pytest_nnxrng.compare.changed import Change
     from pytest_nnxrng.compare.differences import Difference
     from pytest_nnxrng.leaf.leaf import Leaf
 
@@ -83,6 +84,12 @@ def difference(found: Difference) -> dict[str, Any]:
         "numbers": numbers,
         "tied": list(found.alias) if "aliasing" in found.kinds else None,
     }
+
+
+def module(found: Change) -> dict[str, Any]:
+    """A static attribute that is not the golden's as a row of the report."""
+    row = {"module": found.path, "attribute": found.attribute}
+    return {**row, "expected": found.expected, "obtained": found.obtained}
 
 
 def _leaf(leaf: Leaf | None) -> dict[str, Any] | None:

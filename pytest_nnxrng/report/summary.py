@@ -54,10 +54,19 @@ def lines(
             f"Recorded under another JAX, {totals.unfingerprinted} of them: draws, shapes, dtypes, "
             "types, structure and spots were compared, initializers could not be."
         )
+    if totals.unrecorded:
+        found += _wrap(
+            "Recorded before goldens kept the static state of modules (classes, rates, "
+            f"activations), which was not compared: {totals.unrecorded}. "
+            "--nnx-refresh-snapshots records it."
+        )
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
-        leaves = f"{finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
-        found += _wrap(f"{finding.word}: {finding.text} ({goldens}, {leaves})")
+        leaves = f", {finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
+        tests = f", {finding.tests} tests" if finding.tests > 1 else ""
+        # A change of static state is one of modules, and of no leaf.
+        extent = goldens + (leaves if finding.leaves else "") + tests
+        found += _wrap(f"{finding.word}: {finding.text} ({extent})")
     follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
     if follow:
         found += _wrap(

@@ -21,7 +21,8 @@ class Check:
     those whose values follow from keys, initializers and environment. ``unread`` counts leaves
     without values. Initializers were compared if ``fingerprints``. ``left_out`` says of leaves
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
-    ``differences`` are the report's rows; ``left`` names the device of the run that writes the
+    ``differences`` and ``modules`` are the report's rows; ``unrecorded``: the golden was made
+    before static state was kept; ``left`` names the device of the run that writes the
     golden in place of this check's.
     """
 
@@ -44,13 +45,15 @@ class Check:
     differences: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     left: str = ""
+    modules: tuple[Mapping[str, Any], ...] = ()
+    unrecorded: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Check:
-        lists = ("causes", "differences", "notes")
+        lists = ("causes", "differences", "notes", "modules")
         return cls(**{**row, **{name: tuple(row[name]) for name in lists}})
 
 
@@ -99,23 +102,35 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Finding:
-    """One change, wherever it showed: its word, its text, the goldens and leaves it moved."""
+    """One change, wherever it showed: its word, its text, what it moved."""
 
     word: str
     text: str
     goldens: tuple[str, ...]
     leaves: int
+    tests: int = 1
+    place: str = ""  # ``model.py:14``, the user's line, where it is known
 
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
     """The causes of a run's mismatches, those of one change as one, the widest first."""
-    groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Check, int]]] = {}
+    places: dict[tuple[str, str], str] = {}
     for check in checks:
         for cause in check.causes:
             key = (cause["word"], cause["finding"] or cause["word"])
-            groups.setdefault(key, []).append((check.golden, len(cause["leaves"])))
+            groups.setdefault(key, []).append((check, len(cause["leaves"])))
+            if cause.get("place"):
+                places.setdefault(key, cause["place"])
     found = [
-        Finding(word, text, tuple(dict.fromkeys(g for g, _ in rows)), sum(n for _, n in rows))
+        Finding(
+            word,
+            text,
+            goldens=tuple(dict.fromkeys(check.golden for check, _ in rows)),
+            leaves=sum(leaves for _, leaves in rows),
+            tests=len({check.test for check, _ in rows}),
+            place=places.get((word, text), ""),
+        )
         for (word, text), rows in groups.items()
     ]
     return sorted(found, key=lambda finding: -len(finding.goldens))
@@ -140,6 +155,7 @@ class Totals:
     unproven_rounding: int = 0
     left: int = 0
     left_to: str = ""
+    unrecorded: int = 0
 
 
 def totals(checks: Iterable[Check]) -> Totals:
@@ -171,4 +187,5 @@ def totals(checks: Iterable[Check]) -> Totals:
         unproven_rounding=sum(c.status == "rounded" and c.same_environment for c in settled),
         left=len(left),
         left_to=", ".join(dict.fromkeys(left)),
+        unrecorded=sum(check.unrecorded for check in passed),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.compare.estimate import difference
-from pytest_nnxrng.compare.numbers import gap_at_spots
+from pytest_nnxrng.compare.gap import gap_at_spots
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -332,8 +332,8 @@ def ratio(old: Leaf, new: Leaf) -> float | None:
     if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
     if old.read is None and old.sketch is not None and new.read is not None:
-        ours = sketch(new.contents())
-        if ours is None or ours.size != old.sketch.size:
+        ours = sketch(new.contents(), form=old.sketch.form)
+        if ours is None or ours.size != old.sketch.size or old.sketch.by_steps:
             return None
         return difference(old.sketch, ours).factor
     if new.slabs is not None and new.slabs.nbytes > SLAB:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from pytest_nnxrng.compare.changed import Change, renamed
 from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.placement import told
 from pytest_nnxrng.why.cause import Cause, Evidence, named
 from pytest_nnxrng.why.renames import renames, shown
 
 _Alias: TypeAlias = tuple[str | None, str | None]
+_NAMED = 3
 _CAME_AND_WENT = ("removed", "added")
 _RULES = 4  # that are shown
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
@@ -46,6 +50,8 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             listed = ", ".join(some) + (", ..." if len(paths) > 4 else "")
             text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
             causes.append(Cause(word, tuple(paths), text, "", listed))
+    moved = renamed(evidence.comparison.alone, pairs)
+    causes += static((*evidence.comparison.static, *moved))
     return causes, pairs
 
 
@@ -97,6 +103,33 @@ def _untied(
             cause = Cause("aliasing", tuple(own), f"{text}: {named(own)}", "", text)
             found.append(([path, *own], cause))
     return found
+
+
+def static(changes: Iterable[Change]) -> list[Cause]:
+    """The causes of what shows in no leaf: one for each change, however many modules it is of."""
+    groups: dict[str, list[str]] = {}
+    for change in changes:
+        groups.setdefault(told_of(change), []).append(change.path or "the value")
+    causes = []
+    for text, paths in groups.items():
+        modules = ", ".join(paths) if len(paths) <= _NAMED else f"{len(paths)} modules"
+        causes.append(Cause("static", (), f"{text}: {modules}", "", text))
+    return causes
+
+
+def told_of(change: Change) -> str:
+    """What a module's attribute was and is; whether the module itself came or went."""
+    old, new = change.expected, change.obtained
+    if change.attribute == CLASS and (old is None or new is None):
+        return f"removed {old}" if new is None else f"added {new}"
+    return f"{change.attribute} {attribute(old)} -> {attribute(new)}"
+
+
+def attribute(value: Any) -> str:
+    """A static attribute, or that there is none, as text."""
+    if value is None:
+        return "unset"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def sharding(d: Difference) -> str:

@@ -26,6 +26,10 @@ MEANINGS = {
     "renamed": "same content, another path",
     "aliasing": "parameters were tied, or no longer are",
     "sharding": "its sharding changed, in metadata or in fact",
+    "static": (
+        "a module is of another class, or has another static attribute: a rate, an epsilon, an "
+        "activation"
+    ),
     "environment": (
         "a flag moved it, which is proven: the model was built again under what the golden "
         "recorded, and it matches; of an abstract model, its spots do"

@@ -43,7 +43,7 @@ def test_a_key_that_is_fixed_in_the_code(bench: Bench, how: str, line: str, abst
     )
     lines = Path(__file__).read_text().splitlines()
     number = 1 + next(i for i, text in enumerate(lines) if line in text)
-    assert cause.text.endswith(f"(see test_streams.py:{number})")
+    assert cause.text.endswith(f"test_streams.py:{number})")
     bench.write(lambda snapshot: check(snapshot, how))
     (cause,) = bench.causes(lambda snapshot: check(snapshot, "shared"))[0]
     assert cause.text == (
