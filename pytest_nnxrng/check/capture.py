@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_nnxrng.check import agreement
+from pytest_nnxrng.check.adopt import adopt
 from pytest_nnxrng.check.lookup import find
 from pytest_nnxrng.check.stages import Asked, Obtained
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
@@ -37,6 +38,7 @@ def obtain(asked: Asked) -> Obtained:
         agreement.before(asked.test, asked.name, found, flat)
     flat = _digested(asked, flat)
     agreement.after(asked.test, asked.name, flat.leaves)
+    found = adopt(asked, found, flat)
     trace = _trace(asked, found.golden)
     if trace is not None and asked.options.abstract:
         flat = derived(flat, trace)

@@ -18,7 +18,7 @@ from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.run import settings
-from pytest_nnxrng.trace.source import place
+from pytest_nnxrng.trace.source import place_of
 
 T = TypeVar("T")
 
@@ -182,4 +182,4 @@ def _where() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return place(frame.f_code.co_filename, frame.f_lineno)
+    return place_of(frame.f_code.co_filename, frame.f_lineno)

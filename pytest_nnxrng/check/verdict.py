@@ -73,7 +73,8 @@ def explain(compared: Compared) -> Explained:
     model = _model_check(asked)
     explained = Explained(compared)
     mode = asked.test.settings.mode
-    if compared.status is not Status.DIFFERENT or (mode.update and not mode.only):
+    accepted = compared.status is Status.DIFFERENT and mode.update and not mode.only
+    if not compared.differs or accepted:
         return explained
     path = compared.obtained.found.path
     try:
@@ -141,6 +142,7 @@ def decide(explained: Explained) -> Result:
         repeats=asked.repeats,
         agrees=asked.agrees,
         left=bool(found.left),
+        astray=found.astray,
         causes={cause.accepted_as for cause in explained.causes},
     )
     problem = "" if compared.error is None else str(compared.error)
@@ -148,11 +150,14 @@ def decide(explained: Explained) -> Result:
         name=asked.name,
         kind=asked.kind,
         where=asked.where,
-        path=found.target if decision.writes else found.path,
+        path=found.target if decision.writes or decision.moves or found.gone else found.path,
+        elsewhere=found.path if found.astray else None,
+        gone=found.gone,
         status=compared.status,
         decision=decision,
         comparison=comparison,
         problem=problem if asked.repeats else _DOES_NOT_REPEAT,
+        lacks=_lacks(compared),
         changes=obtained.changes,
         causes=explained.causes,
         whole_model=asked.is_whole_model,
@@ -165,6 +170,19 @@ def decide(explained: Explained) -> Result:
         unrecorded=obtained.unrecorded,
         left=found.left if compared.status.bad and not decision.fails else "",
     )
+
+
+def _lacks(compared: Compared) -> str:
+    """For the reader: that the golden's values are not there, and what that means."""
+    lacks = compared.obtained.found.lacks
+    if lacks is None:
+        return ""
+    told = f"{lacks.problem}. {lacks.remedy}. "
+    if lacks.replaceable:
+        told += "Does git ignore it? git check-ignore -v '*.safetensors'. "
+    if compared.differs:
+        return told + "What rounds cannot be told from what changed, and is told as changed"
+    return told + "What the manifest holds agrees; a difference could not be explained"
 
 
 def _note(obtained: Obtained, decision: Decision) -> str:

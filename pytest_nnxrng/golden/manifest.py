@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Golden:
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
     modules: Mapping[str, Row] | None = None  # None: not recorded
+
+    def without_values(self) -> Golden:
+        """What the manifest alone holds."""
+        held = [leaf.but(read=None) if leaf.stored else leaf for leaf in self.leaves]
+        return replace(self, leaves=tuple(held))
 
 
 # -- writing ---------------------------------------------------------------------------
@@ -115,6 +120,11 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
 
 
 # -- reading ---------------------------------------------------------------------------
+
+
+def lacking(path: Path, golden: Golden) -> GoldenError | None:
+    """Why the values of the golden at ``path`` are not there, if they are not."""
+    return Reader(path, values_path(path, golden.values)).lacking() if golden.values else None
 
 
 def read(path: Path) -> Golden:
@@ -193,13 +203,13 @@ class _Invalid(Exception):
 def _parse(path: Path, data: dict[str, Any]) -> Golden:
     try:
         values = data.get("values")
-        if values is not None and not _is_values_name(path, values):
+        if values is not None and not _is_values_name(values):
             raise _Invalid(f'"values" names {short(values)!r}, not a file of this golden')
         aliases = _get(data, "aliases", dict)
         if not all(isinstance(target, str) for target in aliases.values()):
             raise _Invalid('"aliases" is not a map of paths')
         rows = _get(data, "leaves", dict)
-        reader = Reader(path, path.parent / values) if values is not None else None
+        reader = Reader(path, values_path(path, values)) if values is not None else None
         return Golden(
             owner=parse_owner(data.get("owner")),
             environment=_parse_environment(data),
@@ -350,8 +360,18 @@ def _get(data: dict[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _is_values_name(manifest: Path, name: Any) -> bool:
-    stem = re.escape(manifest.name.removesuffix(".json"))
+def _is_values_name(name: Any) -> bool:
     return isinstance(name, str) and bool(
-        re.fullmatch(rf"{stem}\.[0-9a-f]{{8}}\.safetensors", name)
+        re.fullmatch(r"[^./\\:\0\n][^/\\:\0\n]{0,240}\.[0-9a-f]{8}\.safetensors", name)
     )
+
+
+def values_path(manifest: Path, name: str) -> Path:
+    """Where the values are that ``manifest`` calls ``name``.
+
+    Of a golden that was moved by hand they are called as the manifest is, or still as it was.
+    """
+    stem = manifest.name.removesuffix(".json")
+    own = manifest.with_name(f"{stem}.{name.rsplit('.', 2)[1]}.safetensors")
+    named = manifest.with_name(name)
+    return named if named == own or not own.exists() else own

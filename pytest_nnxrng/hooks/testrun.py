@@ -67,7 +67,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) -> str:
     """What other processes made of the test, if it is not what this one did."""
     from pytest_nnxrng.check import agreement
+    from pytest_nnxrng.check.renumber import renumber
 
+    if error is None:
+        renumber(checks)
     if isinstance(error, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
         checks.apart = "this process was interrupted"  # it waits for no other one
     told = agreement.finish(checks, error)
@@ -214,6 +217,8 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         left=result.left,
         modules=tuple(map(machine.module, comparison.static)) if comparison else (),
         unrecorded=result.unrecorded,
+        elsewhere=relative(result.elsewhere, root) if result.elsewhere is not None else "",
+        moved=result.written and result.moves,
     )
 
 
@@ -278,18 +283,19 @@ class Recorder:
             return
         if hasattr(self.config, "workeroutput"):
             # Tuples, which execnet can send.
-            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self._collected()))
+            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self.collected()))
         else:
             from pytest_nnxrng.hooks.session import Ending
 
-            self.end = Ending(self.config, [*self._collected(), *self.rows], self.troubles)
+            self.end = Ending(self.config, [*self.collected(), *self.rows], self.troubles)
             self.end.finish(session, self.reports)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.end is not None:
             self.end.show(terminalreporter)
 
-    def _collected(self) -> Iterator[Row]:
+    def collected(self) -> Iterator[Row]:
+        """What this process collected."""
         parts = {Path(arg.split("::")[0]).name for arg in self.config.args if "::" in arg}
         for item in self.items:
             who, file = identity(item), relative(item.path, self.config.rootpath)

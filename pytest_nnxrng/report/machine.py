@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_nnxrng.golden.inventory import Survey
+from pytest_nnxrng.report.directory import BY, REPORT
 from pytest_nnxrng.run.outcomes import Outcomes, findings, totals
-from pytest_nnxrng.run.settings import BadSetting
 
 if TYPE_CHECKING:
     from pytest_nnxrng.compare.changed import Change
@@ -22,33 +21,6 @@ if TYPE_CHECKING:
     from pytest_nnxrng.leaf.leaf import Leaf
 
 FORMAT = 1
-REPORT, OBTAINED = "report.json", "obtained"
-
-
-def prepare(directory: Path) -> None:
-    """Make room for a report: an earlier one's files go, nothing else does.
-
-    Raises:
-      BadSetting: when ``directory`` is a file, or holds an ``obtained`` that is not ours.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise BadSetting(f"--nnx-report: {directory} is a file; name a folder")
-    obtained = directory / OBTAINED
-    if obtained.exists():
-        if not (directory / REPORT).exists():
-            raise BadSetting(
-                f"--nnx-report: {obtained} was not written by an earlier report; name another "
-                "folder"
-            )
-        shutil.rmtree(obtained)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Marks the folder as ours from the start, so that a killed run can be repeated.
-        (directory / REPORT).write_text("{}\n", encoding="utf-8")
-    except OSError as error:
-        raise BadSetting(
-            f"--nnx-report: {directory} cannot be written: {error.strerror or error}"
-        ) from None
 
 
 def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) -> None:
@@ -59,6 +31,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
 
     checks = sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
     document = {
+        "by": BY,
         "format": FORMAT,
         "totals": asdict(totals(checks)),
         "findings": [asdict(finding) for finding in findings(checks)],

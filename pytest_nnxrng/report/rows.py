@@ -90,6 +90,9 @@ def _describe(leaf: Leaf) -> str:
 
 
 def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
+    if numbers is None and old.stored:
+        told = f"the golden's values of this leaf are not there ({_statistics(old)})"
+        return wrap(f"the values differ; {told}")
     if numbers is None:
         return wrap(
             "the values differ; the golden keeps a digest of this leaf but not its values "

@@ -38,6 +38,9 @@ class Shown(Protocol):
     where: str
     comparison: Comparison | None
     problem: str
+    lacks: str
+    gone: str
+    new: str
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
@@ -61,10 +64,7 @@ class Told:
 def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosity: int = 0) -> Told:
     """What to say of a failed test: each failing check with its golden's path, then the way out."""
     blocks = [_check(shown, golden, verbosity) for shown, golden in results]
-    way_out = []
-    if command and any(_is_accepted_by_update(shown) for shown, _ in results):
-        written = all(shown.comparison is None for shown, _ in results)
-        way_out = [f"to {'write' if written else 'accept'}: {command}"]
+    way_out = _ways_out([shown for shown, _ in results], command) if command else []
     heads = [_head(shown, golden) for shown, golden in results if not _follows(shown)]
     heads = heads or [_head(shown, golden) for shown, golden in results]
     return Told(
@@ -72,6 +72,18 @@ def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosit
         headline=_printable(_cut("; ".join(heads))),
         key=_key([shown for shown, _ in results]),
     )
+
+
+def _ways_out(results: Sequence[Shown], command: str) -> list[str]:
+    found = []
+    if any(map(_is_movable, results)):
+        move = command.replace("--nnx-update-snapshots", "--nnx-move-snapshots")
+        found.append(f"to move: {move}")
+    rest = [shown for shown in results if not _is_movable(shown)]
+    if any(map(_is_accepted_by_update, rest)):
+        written = all(shown.comparison is None or _lacks_alone(shown) for shown in rest)
+        found.append(f"to {'write' if written else 'accept'}: {command}")
+    return found
 
 
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
@@ -91,11 +103,12 @@ def _cut(text: str) -> str:
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
-    return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
+    problem = shown.problem or shown.lacks
+    return (not problem and not shown.also) or "--nnx-update-snapshots" in problem
 
 
 def _key(results: Sequence[Shown]) -> str:
-    causes = [cause for shown in results for cause in shown.causes]
+    causes = [c for shown in results for c in shown.causes if c.word != "follows"]
     whole = all(shown.comparison and not shown.problem and not shown.also for shown in results)
     if not whole or not causes or any(cause.word in OPEN for cause in causes):
         return ""
@@ -111,6 +124,12 @@ def _check(shown: Shown, golden: str, verbosity: int) -> str:
         f"  file    {golden}",
         *_row("called", shown.where),
     ]
+    if shown.gone:
+        lines += _row("equals" if _is_movable(shown) else "beside", shown.gone)
+    if shown.new:
+        lines += _row("why", shown.new)
+    if shown.lacks and not shown.problem:
+        lines += wrap(shown.lacks, "  ")
     if shown.problem:
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
@@ -127,12 +146,16 @@ def _head(shown: Shown, golden: str) -> str:
     if shown.comparison is None:
         built = "; the model depends on how it is built" if shown.also else ""
         return f"{name}: the golden is missing{built}"
+    if _is_movable(shown):
+        return f"{name}: the golden is missing; it equals one whose test is gone"
+    if _lacks_alone(shown):
+        return f"{name}: the golden lacks its values"
     if shown.comparison.matches and shown.also:
         return f"{name}: the model depends on how it is built"
     if _follows(shown):
         return f"{name}: follows from the model"
     if not shown.causes:
-        return f"{name}: differs"  # the environment that it recorded cannot be set, say
+        return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
@@ -153,11 +176,19 @@ def _printable_line(line: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def _is_movable(shown: Shown) -> bool:
+    """Whether the check agrees with the golden of a test that is gone."""
+    agrees = shown.comparison is not None and shown.comparison.matches
+    return bool(shown.gone) and agrees and not (shown.problem or shown.lacks or shown.also)
+
+
+def _lacks_alone(shown: Shown) -> bool:
+    return bool(shown.lacks) and shown.comparison is not None and shown.comparison.matches
+
+
 def _follows(shown: Shown) -> bool:
     """Whether an output differs because the model did that the test checked before."""
-    compared = shown.comparison is not None and not shown.problem
-    words = {cause.word for cause in shown.causes}
-    return compared and not shown.also and words == {"follows"}
+    return bool(shown.causes) and all(cause.word == "follows" for cause in shown.causes)
 
 
 def _row(label: str, text: str) -> list[str]:
@@ -168,7 +199,7 @@ def _row(label: str, text: str) -> list[str]:
 
 
 def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for cause in causes:
         lines += _row("why", f"{cause.word}: {cause.text}")
         if verbosity < 1 and cause.word not in OPEN:
@@ -272,7 +303,7 @@ def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"  (file|called|leaves) "), {}),
-    (re.compile(r"to (accept|write): "), {"green": True}),
+    (re.compile(r"to (accept|write|move): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
     (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),

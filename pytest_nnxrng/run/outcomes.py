@@ -23,7 +23,8 @@ class Check:
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
     ``differences`` and ``modules`` are the report's rows; ``unrecorded``: the golden was made
     before static state was kept; ``left`` names the device of the run that writes the
-    golden in place of this check's.
+    golden in place of this check's. ``elsewhere`` is the golden that it was held against, if
+    that is not the check's own by name, and ``moved`` tells that this run made it so.
     """
 
     test: str
@@ -47,6 +48,8 @@ class Check:
     left: str = ""
     modules: tuple[Mapping[str, Any], ...] = ()
     unrecorded: bool = False
+    elsewhere: str = ""
+    moved: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -143,6 +146,8 @@ class Totals:
     matched: int = 0
     rounded: int = 0
     written: int = 0
+    moved: int = 0
+    movable: int = 0
     missing: int = 0
     changed: int = 0
     unreadable: int = 0
@@ -172,7 +177,9 @@ def totals(checks: Iterable[Check]) -> Totals:
     return Totals(
         matched=count("matched"),
         rounded=count("rounded"),
-        written=len(every) - len(settled) - len(left),
+        written=sum(check.written and not check.moved for check in every),
+        movable=sum(c.status == "missing" and bool(c.elsewhere) for c in settled),
+        moved=sum(check.moved for check in every),
         missing=count("missing"),
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),

@@ -21,7 +21,7 @@ from flax import nnx
 
 from pytest_nnxrng.leaf.paths import parent as parent_of
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, is_node, nodes
-from pytest_nnxrng.trace.source import is_users, place
+from pytest_nnxrng.trace.source import is_users, place_of
 
 _SCOPE = "nnxrng_draw"
 _number = itertools.count()
@@ -144,7 +144,7 @@ def _read(frame: FrameType | None, until: Any) -> Iterator[_Frame]:
         users = is_users(code.co_filename)
         module = _under_construction(frame) if users or code.co_name == "__init__" else None
         if users or module is not None:
-            where = place(code.co_filename, frame.f_lineno) if users else ""
+            where = place_of(code.co_filename, frame.f_lineno) if users else ""
             yield _Frame(where, module)
         frame = frame.f_back
 

@@ -34,7 +34,7 @@ def caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_users(frame.f_code.co_filename):
-            return place(frame.f_code.co_filename, frame.f_lineno)
+            return place_of(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return ""
 
@@ -79,7 +79,7 @@ def origin(equation: Any) -> tuple[str, str]:
         if name == "__init__" and not module and not file.startswith(_JAX):
             module = owner.rpartition(".")[2]
         if is_users(file):
-            return place(file, line), module
+            return place_of(file, line), module
     return "", module
 
 
@@ -89,7 +89,7 @@ def is_users(file: str) -> bool:
     return not file.startswith(_STANDARD) or any(part in file for part in _THIRD_PARTY)
 
 
-def place(file: str, line: int) -> str:
+def place_of(file: str, line: int) -> str:
     """``tests/model.py:14: self.norm = ...``: the file as a terminal in this folder finds it."""
     text = linecache.getline(file, line).strip()
     path = Path(file)

@@ -127,6 +127,12 @@ class Evidence:
     proof: str = "derivation"
 
 
+def line_of(where: str) -> str:
+    """``model.py:14: self.norm = ...`` -> ``model.py:14``; "" of what names no line."""
+    place = where.partition(": ")[0]
+    return place if place.rpartition(":")[2].isdecimal() else ""
+
+
 def same_fingerprints(changed: Iterable[str]) -> bool:
     """Whether fingerprints of initializers mean the same, these settings having changed."""
     return set(changed).isdisjoint(_REWRITES)

@@ -18,7 +18,7 @@ from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements
-from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named, once
+from pytest_nnxrng.why.cause import Cause, Evidence, comparable, line_of, named, once
 from pytest_nnxrng.why.order import before_the_build, by_owners
 
 _FEWEST = 8  # elements, no two alike, from which a constant ratio says something
@@ -87,7 +87,8 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     for (was, is_, where), paths in fixed.items():
         text = f"drawn from {is_}, in the golden from {was}: {named(paths)}"
         text += f" (see {where})" if where else ""
-        causes.append(Cause("stream", once(paths), text, evidence.proof, f"{was} -> {is_}"))
+        change = f"{was} -> {is_}"
+        causes.append(Cause("stream", once(paths), text, evidence.proof, change, line_of(where)))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
@@ -235,9 +236,8 @@ def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int)
     place = _place(evidence, stream, first) if extra > 0 else ""
     if place:
         text += f" (see {place})"
-    return Cause(
-        "draws", paths, text, evidence.proof, f"{what} from `{stream}` before {first.path}"
-    )
+    finding = f"{what} from `{stream}` before {first.path}"
+    return Cause("draws", paths, text, evidence.proof, finding, line_of(place))
 
 
 def _place(evidence: Evidence, stream: str, first: _Move) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pytest_nnxrng.leaf.repeats import expand, pattern, told
 from pytest_nnxrng.why.alignment import Alignment, Gap, align
-from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, named, once
+from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, line_of, named, once
 
 
 class Move(Protocol):
@@ -195,7 +195,7 @@ def _edit(of: Sequences, gaps: Sequence[Gap], paths: tuple[str, ...], proof: str
         gone = all(root not in now for roots in out for root in roots)
         what += f" {'without' if gone else 'by'} {without}{within}"
     text = f"{what}: {named(paths)} moved" + (f" (see {where})" if where else "")
-    return Cause("draws", paths, text, proof, what)
+    return Cause("draws", paths, text, proof, what, line_of(where))
 
 
 def _who(instances: Sequence[Sequence[str]]) -> tuple[str, str]:

@@ -51,8 +51,7 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
             causes.append(Cause(word, tuple(paths), text, "", listed))
     moved = renamed(evidence.comparison.alone, pairs)
-    causes += static((*evidence.comparison.static, *moved))
-    return causes, pairs
+    return [*causes, *static((*evidence.comparison.static, *moved))], pairs
 
 
 def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:

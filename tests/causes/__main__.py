@@ -12,10 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng.why.words import MEANINGS
-
-from .conftest import NAMED
-
 
 class Score:
     """Which words each test saw named, and whether it passed."""
@@ -26,6 +22,8 @@ class Score:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        from .conftest import NAMED  # by now pytest has rewritten what it asserts
+
         if report.when == "setup":
             NAMED.clear()
         if report.when == "call" and not report.skipped:
@@ -34,6 +32,8 @@ class Score:
                 self.exact[word] += report.passed
 
     def table(self) -> str:
+        from pytest_nnxrng.why.words import MEANINGS
+
         rows = [word for word in (*MEANINGS, "(every test)") if self.tests[word]]
         lines = ["| cause | tests that name it | exact |", "|---|---|---|"]
         lines += [f"| {word} | {self.tests[word]} | {self.exact[word]} |" for word in rows]

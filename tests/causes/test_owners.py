@@ -9,7 +9,7 @@ import jax
 import pytest
 from flax import nnx
 
-from pytest_nnxrng.trace.source import place
+from pytest_nnxrng.trace.source import place_of
 
 from .conftest import Bench, words
 from .test_mutations import seeded
@@ -70,7 +70,7 @@ def told(bench: Bench, then: Any, now: Any, rngs: Any = seeded) -> Any:
     return [f"{cause.word}: {cause.text}" for cause in found]
 
 
-HERE = place(__file__, 1).partition(":")[0]
+HERE = place_of(__file__, 1).partition(":")[0]
 
 
 def line(text: str) -> int:

@@ -742,11 +742,11 @@ def test_nested_without_end(path, field, depth):
         "/etc/passwd",
         "..",
         "",
-        "other.1.0123abcd.safetensors",
+        ".other.1.0123abcd.safetensors",
+        "c:other.1.0123abcd.safetensors",
         "test_mlp.1.0123abcd.pickle",
         "test_mlp.1.0123abcd.safetensors\n",
         "test_mlp.1.0123ABCD.safetensors",
-        "test_mlpX1.0123abcd.safetensors",
         "test_mlp.1/0123abcd.safetensors",
     ],
 )
