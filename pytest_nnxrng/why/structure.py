@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from pytest_nnxrng.compare.changed import Change, renamed
 from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.leaf.modules import CLASS
-from pytest_nnxrng.leaf.paths import is_below
+from pytest_nnxrng.leaf.paths import is_below, parent, tail
 from pytest_nnxrng.leaf.placement import told
 from pytest_nnxrng.why.cause import Cause, Evidence, named
 from pytest_nnxrng.why.renames import renames, shown
@@ -51,7 +51,8 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
             causes.append(Cause(word, tuple(paths), text, "", listed))
     moved = renamed(evidence.comparison.alone, pairs)
-    return [*causes, *static((*evidence.comparison.static, *moved))], pairs
+    changes = (*evidence.comparison.static, *moved)
+    return [*causes, *static(c for c in changes if not _shows(c, [*differences, *both]))], pairs
 
 
 def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
@@ -102,6 +103,25 @@ def _untied(
             cause = Cause("aliasing", tuple(own), f"{text}: {named(own)}", "", text)
             found.append(([path, *own], cause))
     return found
+
+
+def _shows(change: Change, differences: Sequence[Difference]) -> bool:
+    """Whether leaves of the module itself show the change: a dtype, a size, a bias that came."""
+    own = [d for d in differences if parent(d.path) == change.path]
+    old, new = change.expected, change.obtained
+    if isinstance(old, bool) and isinstance(new, bool):
+        went = [d for d in own if not {"added", "removed"}.isdisjoint(d.kinds)]
+        return any(tail(d.path).strip(".") in change.attribute for d in went)
+    both = [(d.expected, d.obtained) for d in own if d.expected and d.obtained]
+    if any((old, new) == (a.dtype, b.dtype) for a, b in both):
+        return True
+    return _is_size(old) and _is_size(new) and any(a.shape != b.shape for a, b in both)
+
+
+def _is_size(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_size, value))
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def static(changes: Iterable[Change]) -> list[Cause]:
