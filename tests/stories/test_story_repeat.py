@@ -29,12 +29,13 @@ def pytest_generate_tests(metafunc):
         )
 """
 TEST = """
+import jax
 import jax.numpy as jnp
 import pytest
 
 @pytest.mark.parametrize("x", [1.5, 2.5])
 def test_it(rngs, nnx_snapshot, x):
-    nnx_snapshot.check(rngs.params.key.get_value())
+    nnx_snapshot.check(jax.random.key_data(rngs.params()))
 
 def test_plain(nnx_snapshot):
     nnx_snapshot.check(jnp.arange(3.0))
