@@ -49,7 +49,7 @@ OTHERS = {
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
     *("golden.naming", "golden.policy", "golden.inventory"),
-    *("report.machine", "report.summary", "why.words"),
+    *("report.machine", "report.summary", "report.github", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.
 STARTS = {
@@ -383,6 +383,27 @@ def test_a_run_that_uses_a_fixture_imports_jax(project):
     assert {"jax", "flax", "numpy"} <= modules
 
 
+# -- the picture ---------------------------------------------------------------------------------
+
+CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
+
+
+def picture():
+    """The wings from the top to the bottom, what lives in each, and what it may import."""
+    lines = []
+    for wing in reversed(WINGS):
+        below = set(WINGS[: WINGS.index(wing)])
+        told = [below_it for below_it in WINGS if below_it in allowed(wing)]
+        arrows = "all below" if below and allowed(wing) == below else " ".join(told) or "nothing"
+        first = ast.get_docstring(ast.parse(SOURCES[wing])).partition("\n")[0]
+        lines += [f"{wing:9} {first}", f"{'':9} -> {arrows}"]
+    return "\n".join(lines)
+
+
+def test_the_picture_in_contributing_is_the_table():
+    assert f"```text\n{picture()}\n```" in CONTRIBUTING.read_text(encoding="utf-8")
+
+
 # -- public names ----------------------------------------------------------------------------------
 
 
@@ -407,3 +428,7 @@ def test_a_name_that_is_not_there():
         AttributeError, match=r"^module 'pytest_nnxrng' has no attribute 'nothing'$"
     ):
         _ = pytest_nnxrng.nothing
+
+
+if __name__ == "__main__":
+    print(picture())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pytest_nnxrng.check import variants, verdict
@@ -20,6 +18,7 @@ from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.run import settings
+from pytest_nnxrng.trace.source import place
 
 T = TypeVar("T")
 
@@ -183,6 +182,4 @@ def _where() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(file, line).strip()
-    return f"{Path(file).name}:{line}: {text}" if text else f"{Path(file).name}:{line}"
+    return place(frame.f_code.co_filename, frame.f_lineno)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from pytest_nnxrng.device import notation
 from pytest_nnxrng.golden import inventory, policy
 from pytest_nnxrng.hooks.item import relative, writes
 from pytest_nnxrng.hooks.options import SETTINGS
-from pytest_nnxrng.report import machine, summary
+from pytest_nnxrng.report import github, machine, summary
 from pytest_nnxrng.run.outcomes import Check, Outcomes, Row, findings, totals
 
 # A run that came to its end; the last test of a suite may be the one that is gone.
@@ -54,6 +56,8 @@ class Ending:
             self._prune(session)
         if self.settings.report is not None:
             machine.write(self.settings.report, self.outcomes, self.survey, root)
+            text = self._markdown()
+            (self.settings.report / "summary.md").write_text(text, encoding="utf-8")
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir
@@ -93,6 +97,23 @@ class Ending:
         )
         for line in lines:
             terminalreporter.line(line)
+        self._tell_github(terminalreporter)
+
+    def _markdown(self) -> str:
+        checks, report = self.outcomes.all(), self.settings.report
+        where = str(report) if report is not None else None
+        return github.summary(totals(checks), findings(checks), os.environ, where)
+
+    def _tell_github(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Annotations and a job summary, where GitHub runs this."""
+        checks = self.outcomes.all()
+        if os.environ.get("GITHUB_ACTIONS") != "true" or not checks:
+            return
+        for line in github.commands(findings(checks)):
+            terminalreporter.line(line)
+        if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+                file.write(self._markdown())
 
     def _notes(self, checks: list[Check]) -> list[str]:
         notes = list(dict.fromkeys(note for check in checks for note in check.notes))

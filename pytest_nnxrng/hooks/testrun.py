@@ -22,6 +22,7 @@ from pytest_nnxrng.hooks.parametrize import unplaced
 if TYPE_CHECKING:
     from pytest_nnxrng.check.state import TestChecks
     from pytest_nnxrng.hooks.session import Ending
+    from pytest_nnxrng.report.text import Told
     from pytest_nnxrng.run.outcomes import Check, Row
 
 
@@ -30,6 +31,8 @@ _BESIDE: pytest.StashKey[dict[Path, bool]] = pytest.StashKey()
 
 class SnapshotMismatch(AssertionError):
     """A test whose body passed, with checks that did not: its text is the whole report."""
+
+    told: Told | None = None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -55,7 +58,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         for result in checks.failing:
             for cause in result.causes:
                 item.user_properties.append(("nnx_cause", f"{cause.word}: {cause.text}"))
-        raise SnapshotMismatch(_texts(item, checks)[0])
+        mismatch = SnapshotMismatch((told := _told(item, checks)).full)
+        mismatch.told = told
+        raise mismatch
     return result
 
 
@@ -86,7 +91,7 @@ def pytest_runtest_makereport(
     if checks is not None and checks.results:
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
-        _attach(item, report, checks)
+        _attach(item, report, checks, _mismatch(call))
     return report
 
 
@@ -109,20 +114,25 @@ def _settle(
         item.session.shouldfail = checks.stop
     if not checks.failing or not report.failed or call.when == "teardown":
         return
-    text, headline = _texts(item, checks)
-    if call.excinfo is not None and isinstance(call.excinfo.value, SnapshotMismatch):
-        report.longrepr = Failure.of(text, headline)
+    if (told := _mismatch(call)) is not None:
+        report.longrepr = Failure.of(told.full, told.headline)
     else:
-        report.sections.append(("nnx_snapshot", text))
+        report.sections.append(("nnx_snapshot", _told(item, checks).full))
 
 
-def _texts(item: pytest.Item, checks: TestChecks) -> tuple[str, str]:
-    """The text of a test's failing checks, and its headline."""
+def _mismatch(call: pytest.CallInfo[None]) -> Told | None:
+    """The text of a test that its checks alone failed."""
+    raised = call.excinfo.value if call.excinfo is not None else None
+    return raised.told if isinstance(raised, SnapshotMismatch) else None
+
+
+def _told(item: pytest.Item, checks: TestChecks) -> Told:
+    """What is said of a test's failing checks."""
     from pytest_nnxrng.report import text
 
     root = item.config.rootpath
     shown = [(result, relative(result.path, root)) for result in checks.failing]
-    return text.failure(shown, _command(item)), text.headline(shown)
+    return text.failure(shown, _command(item), verbosity=item.config.get_verbosity())
 
 
 def _command(item: pytest.Item) -> str:
@@ -140,7 +150,12 @@ def _command(item: pytest.Item) -> str:
     return shlex.join([*words, "::".join([where, *scopes, name])])
 
 
-def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | None) -> None:
+def _attach(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    checks: TestChecks | None,
+    told: Told | None,
+) -> None:
     """Put on the report what the summary needs: reports are what xdist's workers send."""
     alone = unplaced(item)
     if checks is None and not alone and not _beside_goldens(item):
@@ -153,6 +168,7 @@ def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | N
         "unplaced": alone,
         "passed": passed and not (checks and checks.subtest_failed),
         "checks": [row.to_json() for row in found],
+        "failure": told.to_json() if told is not None and report.failed else None,
     }
 
 
@@ -214,6 +230,7 @@ class Recorder:
         self.rows: list[Row] = []  # what xdist's workers collected
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.troubles: list[str] = []
+        self.told: dict[str, str] = {}  # a change -> the test that tells it in full
         self.end: Ending | None = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -229,10 +246,24 @@ class Recorder:
         if report.failed:
             self.troubles.append(f"{report.nodeid or 'a file'} could not be collected")
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         row = getattr(report, "nnxrng", None)
-        if row is not None:
-            self.reports[report.nodeid] = row  # a later attempt takes the place of an earlier
+        if row is None:
+            return
+        self.reports[report.nodeid] = row  # a later attempt takes the place of an earlier
+        if row["failure"] is not None and not hasattr(self.config, "workerinput"):
+            self._tell(report, **row["failure"])
+
+    def _tell(self, report: pytest.TestReport, full: str, headline: str, key: str) -> None:
+        """Give the report its text, which comes plain from a worker; one change is told once."""
+        from pytest_nnxrng.report.text import Failure, again
+
+        first = report.nodeid
+        if key and self.config.get_verbosity() < 1:
+            first = self.told.setdefault(key, first)
+        text = full if first == report.nodeid else again(headline, first)
+        report.longrepr = Failure.of(text, headline)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

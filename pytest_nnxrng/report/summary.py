@@ -63,16 +63,17 @@ def lines(
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
         leaves = f", {finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
-        # A change of static state is one of modules, and of no leaf.
-        extent = goldens + (leaves if finding.leaves else "")
-        found += _wrap(f"{finding.word}: {finding.text} ({extent})")
+        leaves = leaves if finding.leaves else ""  # static state is no leaf's
+        tests = f", {finding.tests} tests" if finding.tests > 1 else ""
+        found += _wrap(f"{finding.word}: {finding.text} ({goldens}{leaves}{tests})")
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
     if totals.missing or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
-    words = ",".join(sorted({finding.word for finding in findings}))
+    # What nothing explains is looked at before it is accepted.
+    words = ",".join(sorted({finding.word for finding in findings} - {"unknown"}))
     if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
     if unused:

@@ -1,28 +1,38 @@
-"""Failures as text for a terminal 80 columns wide."""
+"""Failures as text for a terminal 80 columns wide: the cause first, and nothing twice.
+
+What a proven cause explains stands folded under it, as patterns of paths and a count. What nothing
+explains has its numbers in full. ``verbosity`` 1 (``pytest -v``) shows every leaf, 2 all numbers.
+"""
 
 from __future__ import annotations
 
 import itertools
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.differences import Comparison, Difference
-from pytest_nnxrng.compare.numbers import Numbers
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.report import rows
+from pytest_nnxrng.report.fold import folded, natural
+from pytest_nnxrng.report.rows import WIDTH as WIDTH
+from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.why.cause import Cause
-from pytest_nnxrng.why.structure import attribute, sharding
+from pytest_nnxrng.why.structure import attribute
 
-WIDTH = 80
-_DETAILED = 12  # differing leaves that get all their lines; the others get one each
+_DETAILED = 5  # differing leaves that get all their lines; the others get one each
 _LISTED = 200
+_LONGEST = 300  # characters of a headline
+_PATTERNS = 4
+# Causes that say that something moved, and not what moved it: the reader needs the numbers.
+OPEN = frozenset(("rounding", "values", "forward", "rng_state", "nondeterministic", "unknown"))
+# Causes whose finding tells what happened without the word.
+_PLAIN = frozenset(("draws",))
 
 
 class Shown(Protocol):
-    """What a failure's text is made from (``snapshot.Result`` is one)."""
+    """What a failure's text is made from (``state.Result`` is one)."""
 
     name: str
     kind: str
@@ -34,76 +44,185 @@ class Shown(Protocol):
     causes: tuple[Cause, ...]
 
 
-def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
-    """The text of a failed test: each failing check with its golden's path, then the way out."""
-    blocks = [_check(shown, golden) for shown, golden in results]
-    if any(_is_accepted_by_update(shown) for shown, _ in results):
+@dataclass(frozen=True)
+class Told:
+    """A failed test's text, and its headline.
+
+    Tests with one ``key`` failed by the same change; "" where something is not explained.
+    """
+
+    full: str
+    headline: str
+    key: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosity: int = 0) -> Told:
+    """What to say of a failed test: each failing check with its golden's path, then the way out."""
+    blocks = [_check(shown, golden, verbosity) for shown, golden in results]
+    way_out = []
+    if command and any(_is_accepted_by_update(shown) for shown, _ in results):
         written = all(shown.comparison is None for shown, _ in results)
-        blocks.append(f"to {'write' if written else 'accept'}: {command}")
-    return "\n".join(map(_printable, "\n\n".join(blocks).split("\n")))
+        way_out = [f"to {'write' if written else 'accept'}: {command}"]
+    heads = [_head(shown, golden) for shown, golden in results if not _follows(shown)]
+    heads = heads or [_head(shown, golden) for shown, golden in results]
+    return Told(
+        full=_printable("\n\n".join([*blocks, *way_out])),
+        headline=_printable(_cut("; ".join(heads))),
+        key=_key([shown for shown, _ in results]),
+    )
 
 
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
-    """One line for a machine's report: the first line of each check's text, and its causes."""
-    parts = []
-    for shown, golden in results:
-        words = ", ".join(dict.fromkeys(cause.word for cause in shown.causes))
-        parts.append(_check(shown, golden).partition("\n")[0] + (f" ({words})" if words else ""))
-    return "; ".join(parts)
+    """One line for the short summary and for machines: each golden and why it failed."""
+    return failure(results).headline
+
+
+def again(headline: str, first: str) -> str:
+    """The text of a test that failed by the change that the test ``first`` failed by, too."""
+    return "\n".join(
+        [*wrap(headline, "  ", ""), *wrap(f"the same change as in {first}, where it is told", "  ")]
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
     return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
 
 
-def _check(shown: Shown, golden: str) -> str:
-    name = golden.rpartition("/")[2].removesuffix(".json")
+def _key(results: Sequence[Shown]) -> str:
+    causes = [cause for shown in results for cause in shown.causes]
+    whole = all(shown.comparison and not shown.problem and not shown.also for shown in results)
+    if not whole or not causes or any(cause.word in OPEN for cause in causes):
+        return ""
+    return "; ".join(sorted({f"{cause.word}: {cause.finding or cause.text}" for cause in causes}))
+
+
+# -- one check -------------------------------------------------------------------------
+
+
+def _check(shown: Shown, golden: str, verbosity: int) -> str:
+    lines = [
+        *wrap(_head(shown, golden), "  ", ""),
+        f"  file    {golden}",
+        *_row("called", shown.where),
+    ]
     if shown.problem:
-        head = f"golden {name} cannot be compared"
-    elif shown.comparison is None:
-        head = f"golden {name} is missing"
-        head += ", and the model depends on how it is built" if shown.also else ""
-    elif shown.comparison.matches and shown.also:
-        head = f"golden {name} matches, but the model depends on how it is built"
-    else:
-        head = f"golden {name} differs in {_extent(shown.comparison)}"
-    lines = [head, f"  file    {golden}", *_row("called", shown.where)]
-    if shown.problem:
-        lines += _wrap(shown.problem, "  ")
+        lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
-        lines += [*_causes(shown.causes), *_comparison(shown.comparison)]
+        lines += _causes(shown.causes, verbosity)
+        lines += _leaves(shown.comparison, shown.causes, verbosity)
+        lines += _modules(shown.comparison.static) if verbosity >= 1 else []
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
 
 
-def _extent(comparison: Comparison) -> str:
-    modules = len({change.path for change in comparison.static})
-    static = f"the static state of {modules} module{'s' if modules > 1 else ''}"
-    if not comparison.differences:
-        return static
-    leaves = f"{len(comparison.differences)} of {comparison.leaves} leaves"
-    return f"{leaves} and {static}" if modules else leaves
+def _head(shown: Shown, golden: str) -> str:
+    name = golden.rpartition("/")[2].removesuffix(".json")
+    if shown.problem:
+        return f"{name}: the golden cannot be compared"
+    if shown.comparison is None:
+        built = "; the model depends on how it is built" if shown.also else ""
+        return f"{name}: the golden is missing{built}"
+    if shown.comparison.matches and shown.also:
+        return f"{name}: the model depends on how it is built"
+    if _follows(shown):
+        return f"{name}: follows from the model"
+    # The widest change first; of equally wide ones that which tells where it happened.
+    first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    finding = " ".join((first.finding or first.text).replace("`", "").split())
+    word = "" if first.word in _PLAIN else f"{first.word}: "
+    more = len(shown.causes) - 1
+    also = f" (+{more} more cause{'s' if more > 1 else ''})" if more else ""
+    return f"{name}: {word}{finding}{also}"
 
 
-def _printable(line: str) -> str:
+def _printable(text: str) -> str:
     """A golden is a file: what it holds must not steer the terminal."""
+    return "\n".join(map(_printable_line, text.split("\n")))
+
+
+def _printable_line(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def _follows(shown: Shown) -> bool:
+    """Whether an output differs because the model did that the test checked before."""
+    compared = shown.comparison is not None and not shown.problem
+    return compared and not shown.also and not shown.causes
+
+
 def _row(label: str, text: str) -> list[str]:
-    first, *rest = _wrap(text, "          ") or [""]
-    return [f"  {label:8}{first.strip()}", *rest]
+    return wrap(text, "          ", first=f"  {label:8}") or [f"  {label}"]
 
 
-def _causes(causes: Sequence[Cause]) -> list[str]:
+# -- causes ----------------------------------------------------------------------------
+
+
+def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
     if not causes:
-        return _wrap("why     it follows: the model that this test checked before differs", "  ")
-    return [line for cause in causes for line in _row("why", f"{cause.word}: {cause.text}")]
+        return _row("why", "it follows: the model that this test checked before differs")
+    lines = []
+    for cause in causes:
+        lines += _row("why", f"{cause.word}: {cause.text}")
+        if verbosity < 1 and cause.word not in OPEN:
+            lines += _folded(cause)
+    return lines
 
 
-def _comparison(comparison: Comparison) -> list[str]:
+def _folded(cause: Cause) -> list[str]:
+    """The leaves that a cause explains, where its own text does not name them all."""
+    if all(path in cause.text for path in cause.leaves):
+        return []
+    patterns = folded(cause.leaves)
+    more = [f"... and {len(patterns) - _PATTERNS} more patterns"]
+    shown = patterns[:_PATTERNS] + (more if len(patterns) > _PATTERNS else [])
+    return [part for pattern in shown for part in wrap(pattern, "            ")]
+
+
+# -- leaves ----------------------------------------------------------------------------
+
+
+def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> list[str]:
+    differences = sorted(comparison.differences, key=lambda d: natural(d.path))
+    hidden = set() if verbosity >= 1 else _explained(differences, causes)
+    if not causes and verbosity < 1:
+        hidden = {d.path for d in differences}  # it follows
+    lines = _row("leaves", _counts(comparison, len(hidden)))
+    left = [d for d in differences if d.path not in hidden]
+    for title, group in (
+        ("", [d for d in left if not d.rng]),
+        ("RNG state (keys and counts), apart from the weights:", [d for d in left if d.rng]),
+    ):
+        if group and title:
+            lines += ["", f"  {title}"]
+        most = _LISTED if verbosity < 2 else len(group)
+        for number, difference in enumerate(group[:most]):
+            lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
+        if len(group) > most:
+            lines.append(f"  ... and {len(group) - most} more leaves that differ (-vv: all)")
+    return lines
+
+
+def _modules(changes: Sequence[Change]) -> list[str]:
+    """Every static attribute that is not the golden's: the causes name a few modules of each."""
+    lines = []
+    for path, found in itertools.groupby(changes, key=lambda change: change.path):
+        lines.append(f"  {path or '(the value)'}")
+        for change in found:
+            was, now = attribute(change.expected), attribute(change.obtained)
+            lines += wrap(f"{change.attribute}: golden {was}, now {now}")
+    return ["", "  modules, apart from their leaves:", *lines] if lines else []
+
+
+def _counts(comparison: Comparison, explained: int) -> str:
     differences = comparison.differences
     counts = [f"{len(comparison.matched)} match"]
     if comparison.spotted:
@@ -113,182 +232,53 @@ def _comparison(comparison: Comparison) -> list[str]:
     if comparison.unread:
         counts.append(f"{len(comparison.unread)} agree but for values")
     counts.append(f"{len(differences)} differ")
-    lines = [f"  leaves  {', '.join(counts)}"]
-    for title, group in (
-        ("", [d for d in differences if not d.rng]),
-        ("RNG state (keys and counts), apart from the weights:", [d for d in differences if d.rng]),
-    ):
-        if group and title:
-            lines += ["", f"  {title}"]
-        for number, difference in enumerate(group[:_LISTED]):
-            lines += _difference(difference, detailed=number < _DETAILED)
-        if len(group) > _LISTED:
-            lines.append(f"  ... and {len(group) - _LISTED} more leaves that differ")
-    return lines + _static(comparison.static)
+    if differences and explained == len(differences):
+        counts[-1] += ", as told above"
+    elif explained:
+        counts[-1] += f", {explained} of them as told above"
+    return ", ".join(counts)
 
 
-def _static(changes: Sequence[Change]) -> list[str]:
-    """The modules that are not as in the golden, apart from their leaves."""
-    lines = ["", "  modules: classes and static attributes, apart from the leaves"] * bool(changes)
-    for path, found in itertools.groupby(changes[:_LISTED], key=lambda change: change.path):
-        lines.append(f"  {path or '(the value)'}")
-        for change in found:
-            was, now = attribute(change.expected), attribute(change.obtained)
-            lines += _wrap(f"{change.attribute}: golden {was}, now {now}", "      ")
-    if len(changes) > _LISTED:
-        lines.append(f"  ... and {len(changes) - _LISTED} more attributes that differ")
-    return lines
+def _explained(differences: Sequence[Difference], causes: Sequence[Cause]) -> set[str]:
+    """The paths whose causes say all that there is to know of them."""
+    told = {path for cause in causes if cause.word not in OPEN for path in cause.leaves}
+    told -= {path for cause in causes if cause.word in OPEN for path in cause.leaves}
+    if any(cause.word == "renamed" for cause in causes):
+        # A rename is listed by its new path; its old one went with it.
+        listed = {path for cause in causes for path in cause.leaves}
+        told |= {d.path for d in differences if "removed" in d.kinds and d.path not in listed}
+    if told:
+        told |= {d.path for d in differences if d.rng and not _is_open(d, causes)}
+    return told & {d.path for d in differences}
 
 
-def _difference(difference: Difference, *, detailed: bool) -> list[str]:
-    if "aliasing" in difference.kinds:
-        told = _aliasing(difference.alias, difference.kinds)
-        return [f"  {difference.path}", *_wrap(told, "      ")]
-    old, new = difference.expected, difference.obtained
-    if new is None or old is None:
-        leaf = old or new
-        assert leaf is not None
-        verb = "removed: the golden has it" if new is None else "added: the golden does not have it"
-        return [*_title(leaf), f"      {verb}"]
-    lines = _title(new.but(path=difference.path))
-    for kind in ("type", "shape", "dtype"):
-        if kind in difference.kinds:
-            was, now = getattr(old, kind), getattr(new, kind)
-            if kind == "shape":
-                was, now = list(was), list(now)
-            label = "Variable type" if kind == "type" else kind
-            lines += _wrap(f"{label}: golden {was}, now {now}", "      ")
-    if "sharding" in difference.kinds:
-        lines += _wrap(f"sharding: {sharding(difference)}", "      ")
-    if "derivation" in difference.kinds:
-        lines += _wrap(_derivations(old, new), "      ")
-    if "values" in difference.kinds:
-        lines += _numbers(difference.numbers, old) if detailed else _brief(difference.numbers)
-    return lines
-
-
-def _derivations(old: Leaf, new: Leaf) -> str:
-    if (old.draws, old.initializer) == (new.draws, new.initializer):
-        drawn = ", ".join(new.draws or ())
-        return f"from {drawn} by the same initializer; the base key of its stream is another"
-    return f"golden: {_derivation(old)}; now: {_derivation(new)}"
-
-
-def _derivation(leaf: Leaf) -> str:
-    drawn = ", ".join(leaf.draws or ()) or "no key"
-    return f"from {drawn} by initializer {leaf.initializer}"
-
-
-def _aliasing(alias: tuple[str | None, str | None], kinds: Sequence[str]) -> str:
-    old, new = alias
-    if "removed" in kinds:
-        return f"removed: in the golden it is {old} itself"
-    if "added" in kinds:
-        return f"added: it is {new} itself, and the golden does not have it"
-    if new is None:
-        return f"no longer tied: in the golden it is {old} itself, now it has values of its own"
-    if old is None:
-        return f"tied: it is {new} itself now, in the golden it has values of its own"
-    return f"tied to {new} now, to {old} in the golden"
-
-
-def _title(leaf: Leaf) -> list[str]:
-    line = f"  {leaf.path or '(the value)'}  {_describe(leaf)}"
-    if len(line) <= WIDTH:
-        return [line]
-    return [f"  {leaf.path}", *_wrap(_describe(leaf), "      ")]
-
-
-def _describe(leaf: Leaf) -> str:
-    return f"{leaf.type} {leaf.dtype}{list(leaf.shape) if leaf.shape else ''}"
-
-
-def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
-    if numbers is None:
-        return _wrap(
-            "the values differ; the golden keeps a digest of this leaf but not its values "
-            f"({_statistics(old)}), as it is larger than nnx_snapshot_store_limit",
-            "      ",
-        )
-    if numbers.sketched:
-        return _wrap(
-            f"by the golden's sketch, its values not being stored: {numbers.sketched} (allowed "
-            f"{max(numbers.allowed, 0.0):.3g} for each element; the golden's largest is "
-            f"{numbers.scale:.3g})",
-            "      ",
-        ) + _at(numbers)
-    what = "spots" if numbers.spots else "elements"
-    share = f"{numbers.differing:,} of {numbers.total:,} {what} differ"
-    if numbers.total == 1:
-        share = "the value differs"
-    lines = [f"      {share}"]
-    if numbers.nonfinite:
-        lines[0] += f", {numbers.nonfinite:,} of them NaN or infinite on one side"
-    elif numbers.worst is not None and numbers.scale:
-        allowed = max(numbers.allowed, 0.0)
-        lines[0] += f"; the largest difference is {numbers.worst:.3g}"
-        lines.append(
-            f"      (allowed {allowed:.3g}; the golden's largest element is {numbers.scale:.3g})"
-        )
-    return [part for line in lines for part in _wrap(line.strip(), "      ")] + _at(numbers)
-
-
-def _at(numbers: Numbers) -> list[str]:
-    """The element that differs most, on both sides."""
-    at = f"at {list(numbers.index)}: " if numbers.index else ""
-    ulp = ""
-    if numbers.ulp is not None:
-        ulp = f"  ({numbers.ulp:,} ULP)" if numbers.ulp < 1e6 else f"  ({numbers.ulp:.1e} ULP)"
-    if not numbers.expected and not numbers.obtained:
-        return []
-    return _wrap(f"{at}golden {numbers.expected}, now {numbers.obtained}{ulp}", "      ")
-
-
-def _brief(numbers: Numbers | None) -> list[str]:
-    if numbers is None or numbers.sketched:
-        return ["      the values differ"]
-    what = "spots" if numbers.spots else "elements"
-    return [f"      {numbers.differing:,} of {numbers.total:,} {what} differ"]
-
-
-def _statistics(leaf: Leaf) -> str:
-    return (
-        ", ".join(f"{name} {value}" for name, value in leaf.statistics.items()) or "no statistics"
-    )
+def _is_open(difference: Difference, causes: Sequence[Cause]) -> bool:
+    return any(difference.path in cause.leaves for cause in causes if cause.word in OPEN)
 
 
 def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    rows = [
+    shown = [
         f"{name} {'-' if old is None else old} -> {'-' if new is None else new}"
         for name, old, new in changes
     ]
-    if not rows:
+    if not shown:
         return ["", "  environment: as recorded in the golden"]
     lines = ["", "  not as recorded in the golden's environment:"]
-    for row in rows:
-        lines += _wrap(row, "      ")
+    for row in shown:
+        lines += wrap(row)
     return lines
 
 
-def _wrap(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
+# -- on the terminal -------------------------------------------------------------------
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
-    (re.compile(r"golden "), {"red": True, "bold": True}),
     (re.compile(r"  (file|called|leaves) "), {}),
     (re.compile(r"to (accept|write): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
     (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),
     (re.compile(r"      .*golden .* now "), {"red": True}),
+    (re.compile(r"\S.*: "), {"red": True, "bold": True}),
 )
 
 

@@ -102,23 +102,35 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Finding:
-    """One change, wherever it showed: its word, its text, the goldens and leaves it moved."""
+    """One change, wherever it showed: its word, its text, what it moved."""
 
     word: str
     text: str
     goldens: tuple[str, ...]
     leaves: int
+    tests: int = 1
+    place: str = ""  # ``model.py:14``, the user's line, where it is known
 
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
     """The causes of a run's mismatches, those of one change as one, the widest first."""
-    groups: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Check, int]]] = {}
+    places: dict[tuple[str, str], str] = {}
     for check in checks:
         for cause in check.causes:
             key = (cause["word"], cause["finding"] or cause["word"])
-            groups.setdefault(key, []).append((check.golden, len(cause["leaves"])))
+            groups.setdefault(key, []).append((check, len(cause["leaves"])))
+            if cause.get("place"):
+                places.setdefault(key, cause["place"])
     found = [
-        Finding(word, text, tuple(dict.fromkeys(g for g, _ in rows)), sum(n for _, n in rows))
+        Finding(
+            word,
+            text,
+            goldens=tuple(dict.fromkeys(check.golden for check, _ in rows)),
+            leaves=sum(leaves for _, leaves in rows),
+            tests=len({check.test for check, _ in rows}),
+            place=places.get((word, text), ""),
+        )
         for (word, text), rows in groups.items()
     ]
     return sorted(found, key=lambda finding: -len(finding.goldens))

@@ -25,6 +25,7 @@ _LIBRARIES = (_JAX, _folder(flax.__file__), _PACKAGE, "<")
 _STANDARD = tuple(
     {str(Path(sysconfig.get_path(name)) / "_")[:-1] for name in ("stdlib", "platstdlib")}
 )
+_HERE = Path.cwd()  # before any test changes it
 _THIRD_PARTY = ("site-packages", "dist-packages")
 
 
@@ -33,7 +34,7 @@ def caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if _is_users(frame.f_code.co_filename):
-            return _place(frame.f_code.co_filename, frame.f_lineno)
+            return place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return ""
 
@@ -78,7 +79,7 @@ def origin(equation: Any) -> tuple[str, str]:
         if name == "__init__" and not module and not file.startswith(_JAX):
             module = owner.rpartition(".")[2]
         if _is_users(file):
-            return _place(file, line), module
+            return place(file, line), module
     return "", module
 
 
@@ -88,7 +89,9 @@ def _is_users(file: str) -> bool:
     return not file.startswith(_STANDARD) or any(part in file for part in _THIRD_PARTY)
 
 
-def _place(file: str, line: int) -> str:
+def place(file: str, line: int) -> str:
+    """``tests/model.py:14: self.norm = ...``: the file as a terminal in this folder finds it."""
     text = linecache.getline(file, line).strip()
-    place = f"{Path(file).name}:{line}"
-    return f"{place}: {text}" if text else place
+    path = Path(file)
+    shown = path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name
+    return f"{shown}:{line}: {text}" if text else f"{shown}:{line}"

@@ -28,6 +28,7 @@ class Cause:
     """Why leaves no longer match: one of ``words.MEANINGS``, a line of text, and its proof.
 
     ``finding`` is the same text for the same change in every test, so that a run can count it.
+    ``place`` is the user's line, ``model.py:14``, where it is known.
     """
 
     word: str
@@ -35,6 +36,7 @@ class Cause:
     text: str
     evidence: str = ""
     finding: str = ""
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.word not in MEANINGS:

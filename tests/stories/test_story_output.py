@@ -77,7 +77,11 @@ def test_colour_only_where_it_is_asked_for(mixed: Project):
     assert "\x1b" not in plain.text
     assert "\x1b" not in mixed.run().text
     coloured = mixed.run("--color=yes").text
-    ours = [line for line in coloured.splitlines() if "differs in" in line]
+    ours = [
+        line
+        for line in coloured.splitlines()
+        if line.startswith("\x1b") and "test_changed.output: " in line
+    ]
     assert ours
     assert all("\x1b" in line for line in ours)
 
@@ -97,7 +101,7 @@ def test_junit_xml_is_written_and_well_formed(mixed: Project):
     changed, missing = failures["test_changed"], failures["test_missing"]
     assert changed is not None
     assert missing is not None
-    assert "golden test_changed.output differs in" in (changed.get("message") or "")
+    assert "test_changed.output: forward: the model matches" in (changed.get("message") or "")
     assert "test_changed.output.json" in (changed.text or "")
     assert "pytest --nnx-update-snapshots" in (missing.text or "")
     assert run.ret == 1
@@ -110,14 +114,14 @@ def test_the_ways_to_say_more_or_less(mixed: Project, args: list[str]):
     run.does_not_say("INTERNALERROR")
     silent = "no:terminal" in args
     assert ("2 matched, 1 matched by rounding, 2 missing, 1 changed." in run.text) is not silent
-    assert ("differs in" in run.text) is not (silent or "--tb=no" in args)
+    assert ("  leaves  0 match, 1 differ" in run.text) is not (silent or "--tb=no" in args)
     if "-rA" in args:
         assert "PASSED tests/test_model.py::test_matched" in run.text
 
 
 def test_the_short_summary_says_what_it_is_about(mixed: Project):
     lines = "\n".join(mixed.env(CI="1").run().failures)
-    assert "golden test_changed.output differs in 1 of 1 leaves" in lines
+    assert "test_changed.output: forward: the model matches, its output does not" in lines
     assert "is missing" in lines
 
 
@@ -154,3 +158,53 @@ def test_a_failure_names_leaf_numbers_line_and_golden(mixed: Project):
         "environment: as recorded in the golden",
         "to accept: pytest --nnx-update-snapshots tests/test_model.py::test_changed",
     )
+
+
+def test_github_gets_annotations_and_a_summary(mixed: Project):
+    step = mixed.path / "summary.md"
+    run = mixed.env(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(step)).run("--nnx-report=out")
+    commands = [line for line in run.lines if line.startswith("::error ")]
+    assert len(commands) == 1
+    assert "forward: the model matches, its output does not (1 golden)" in commands[0]
+    told = step.read_text(encoding="utf-8")
+    assert "| **forward** the model matches, its output does not | 1 | 1 | 1 |" in told
+    assert told == (mixed.path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_nothing_of_github_elsewhere(mixed: Project):
+    run = mixed.run("--nnx-report=out")
+    assert not [line for line in run.lines if line.startswith("::")]
+    assert (mixed.path / "out" / "summary.md").is_file()
+
+
+def test_one_change_is_told_once_with_and_without_workers(project: Project):
+    project.write({"net.py": NET})
+    project.test("""
+        import os, pytest
+        from net import Net
+
+        @pytest.mark.parametrize("i", range(4))
+        def test_net(i, rngs, nnx_snapshot):
+            nnx_snapshot.check_init(Net, "EXTRA" in os.environ, rngs=rngs)
+    """)
+    project.run("--nnx-update-snapshots").came_to(passed=4)
+    changed = project.env(EXTRA="1")
+    for args in ([], ["-n", "2"]):
+        run = changed.run(*args).came_to(failed=4)
+        assert run.text.count("  why     draws: ") == 1
+        assert run.text.count("the same change as in tests/test_model.py::test_net[") == 3
+    coloured = changed.run("-n", "2", "--color=yes").text
+    assert "\x1b[31m\x1b[1mtest_net[" in coloured or "\x1b[1m\x1b[31mtest_net[" in coloured
+    assert changed.run("-v").text.count("  why     draws: ") == 4
+
+
+NET = """
+from flax import nnx
+
+class Net(nnx.Module):
+    def __init__(self, extra, rngs):
+        self.a = nnx.Linear(2, 3, rngs=rngs)
+        if extra:
+            rngs.params()
+        self.b = nnx.Linear(3, 2, rngs=rngs)
+"""
