@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class CheckOptions:
     per_platform: bool = False
     also: Any = ()
     static: bool = True
+
+    def but(self, **changed: Any) -> CheckOptions:
+        """The same with these options."""
+        return replace(self, **changed)
 
     def tolerance(
         self, settings: Settings, kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
@@ -80,6 +84,15 @@ class Result:
 
 
 @dataclass
+class Form:
+    """Assertions with options that a test made, in which line, and whether it checked by them."""
+
+    file: str
+    line: int
+    used: bool = False
+
+
+@dataclass
 class TestChecks:
     """The checks of one test, and whether it may still make any: ``closed`` says why not.
 
@@ -105,6 +118,7 @@ class TestChecks:
     turn: int = 0
     apart: str = ""
     stop: str = ""
+    forms: list[Form] = field(default_factory=list)
 
     __test__ = False  # not a test class, whatever its name begins with
 
