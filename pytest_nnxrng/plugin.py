@@ -89,9 +89,9 @@ def _tell_progress(config: pytest.Config) -> None:
 
 
 def _prepare(report: Path) -> None:
-    from pytest_nnxrng.report import machine
+    from pytest_nnxrng.report import directory
 
-    machine.prepare(report)
+    directory.prepare(report)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -25,7 +25,7 @@ LONGEST = 400  # lines
 
 WINGS = (
     *("run", "leaf", "device", "golden", "compare", "nnx"),
-    *("trace", "evaluate", "why", "report", "check", "hooks"),
+    *("trace", "evaluate", "why", "report", "check", "hooks", "command"),
 )
 NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 JAX = NUMPY | {"jax", "jaxlib", "flax"}
@@ -43,13 +43,14 @@ OTHERS = {
     "report": NUMPY,
     "check": JAX,
     "hooks": {"pytest"},
+    "command": set(),
     "": {"pytest"},
 }
 # The modules that need no more than the standard library, since a run without goldens loads them.
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
-    *("golden.naming", "golden.policy", "golden.inventory"),
-    *("report.machine", "report.summary", "report.github", "why.words"),
+    *("golden.naming", "golden.policy", "golden.inventory", "golden.document", "golden.errors"),
+    *("report.machine", "report.summary", "report.github", "report.keymap", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.
 STARTS = {
@@ -200,7 +201,7 @@ def name_of(path):
 SOURCES = {name_of(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 
 
-TOP = {"", "plugin"}
+TOP = {"", "plugin", "__main__"}
 
 
 # -- the rules -------------------------------------------------------------------------------

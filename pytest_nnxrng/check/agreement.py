@@ -19,6 +19,7 @@ from pytest_nnxrng.check.lookup import Found
 from pytest_nnxrng.check.state import Result, SnapshotError, TestChecks
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.device.processes import LostProcess
+from pytest_nnxrng.golden.manifest import values_path
 from pytest_nnxrng.golden.policy import Outcome
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -81,13 +82,14 @@ def _compare(words: tuple[_Word, ...]) -> None:
 
 def _options(checks: TestChecks) -> str:
     mode = checks.settings.mode
-    return _hash((mode.update, mode.refresh, sorted(mode.only)))
+    return _hash((mode.update, mode.refresh, mode.move, sorted(mode.only)))
 
 
 def _golden(found: Found) -> str:
     if not found.path.exists():
         return "none"
-    values = found.path.parent / ((found.golden and found.golden.values) or "")
+    named = found.golden and found.golden.values
+    values = values_path(found.path, named) if named else found.path.parent
     size = values.stat().st_size if values.is_file() else 0
     return f"{_hash(found.path.read_bytes())} {size}"
 

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_nnxrng.check import agreement
+from pytest_nnxrng.check.adopt import adopt
 from pytest_nnxrng.check.lookup import find
 from pytest_nnxrng.check.stages import Asked, Obtained
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.evaluate.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.provenance import changes, rekeyed_streams
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.modules import Modules
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.flatten import flatten
-from pytest_nnxrng.trace.build import derived, rekeyed_streams, streams
+from pytest_nnxrng.trace.build import derived, streams
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.explain import Changes
 
@@ -37,6 +39,7 @@ def obtain(asked: Asked) -> Obtained:
         agreement.before(asked.test, asked.name, found, flat)
     flat = _digested(asked, flat)
     agreement.after(asked.test, asked.name, flat.leaves)
+    found = adopt(asked, found, flat)
     trace = _trace(asked, found.golden)
     if trace is not None and asked.options.abstract:
         flat = derived(flat, trace)
@@ -118,11 +121,4 @@ def _sample(
 
 def changed(golden: Golden | None, now: Mapping[str, Any]) -> Changes:
     """What in the environment is not as the golden recorded it: name, then, now."""
-    if golden is None:
-        return ()
-    then = golden.environment
-    return tuple(
-        (name, then.get(name), now.get(name))
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and name != "device_count"  # which decides none
-    )
+    return () if golden is None else changes(golden.environment, now)

@@ -63,7 +63,8 @@ def _before(
 ) -> Build | None:
     """The constructor with its arguments as they are now; None if NNX cannot copy these."""
     try:
-        return Build(build, *arguments.copy_arguments(args, kwargs), options.only)
+        copied = arguments.copy_arguments(args, kwargs)
+        return Build(build, *copied, options.only, called=(args, kwargs))
     except Exception:  # what NNX raises for a node that it cannot split and merge
         return None
 

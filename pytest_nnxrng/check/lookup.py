@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pytest_nnxrng.check.state import CheckOptions, TestChecks
 from pytest_nnxrng.device.notation import writer
 from pytest_nnxrng.golden import manifest, naming
 from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.naming import Identity
 from pytest_nnxrng.leaf.flat import Flat, aligned
@@ -18,7 +20,12 @@ from pytest_nnxrng.leaf.flat import Flat, aligned
 class Found:
     """The golden that a check is held against, and where it would be written.
 
-    ``left`` names the device of the run to which writing is left.
+    ``left`` names the device of the run to which writing is left; ``apart`` says that the golden is
+    another platform's, and stays, ``astray`` that it is the check's own, and yet bears another's
+    name, or stands under one that it no longer has. ``gone`` says of one that is another test's
+    what became of that; where that may still live, it ``keeps`` its golden, too. Where its values
+    are not there, ``lacks`` says why, ``golden`` is what its manifest holds, and ``whole`` the
+    golden with them.
     """
 
     path: Path
@@ -26,27 +33,66 @@ class Found:
     golden: Golden | None = None
     error: GoldenError | None = None
     left: str = ""
+    apart: bool = False
+    astray: bool = False
+    gone: str = ""
+    keeps: bool = False
+    lacks: GoldenError | None = None
+    whole: Golden | None = None
 
     def named_as(self, flat: Flat) -> Found:
         """The same, with what is tied in the golden called as ``flat`` calls it."""
         if self.golden is None or not self.golden.aliases:
             return self
-        paths = [leaf.path for leaf in flat.leaves]
-        leaves, aliases = aligned(self.golden.leaves, self.golden.aliases, paths, flat.aliases)
-        return replace(self, golden=replace(self.golden, leaves=leaves, aliases=aliases))
+        whole = None if self.whole is None else _named_as(self.whole, flat)
+        return replace(self, golden=_named_as(self.golden, flat), whole=whole)
+
+
+def _named_as(golden: Golden, flat: Flat) -> Golden:
+    paths = [leaf.path for leaf in flat.leaves]
+    leaves, aliases = aligned(golden.leaves, golden.aliases, paths, flat.aliases)
+    return replace(golden, leaves=leaves, aliases=aliases)
 
 
 def find(test: TestChecks, options: CheckOptions, name: str, platform: str) -> Found:
     """The golden of the check called ``name``, on this platform."""
     directory = naming.folder(test.test_file, test.settings.folder)
-    shared, own = naming.paths(directory, naming.stem(test.identity, name), platform)
-    if options.per_platform or own.exists():
-        found = _read(own, own, test.identity, name)
+    stems = naming.stems(test.identity, name)
+    shared, own = zip(*(naming.paths(directory, stem, platform) for stem in stems), strict=True)
+    owner = (test.identity.cls, test.identity.function, test.identity.parameters, name)
+    if options.per_platform or any(path.exists() for path in dict.fromkeys(own)):
+        found = _first(own, owner, test)
         return replace(found, left=_left(test, platform, None, own=True))
-    found = _read(shared, shared, test.identity, name)
+    found = _first(shared, owner, test)
     made_on = found.golden.environment.get("platform") if found.golden else None
     found = replace(found, left=_left(test, platform, made_on, own=False))
-    return replace(found, target=own) if found.golden and made_on != platform else found
+    if found.golden is None or made_on == platform:
+        return found
+    target = own[shared.index(found.target)]
+    return replace(found, target=target, apart=True, astray=False)
+
+
+Key = tuple[str, str, str | None, str]  # an Owner but for its kind
+
+
+def _first(paths: Sequence[Path], owner: Key, test: TestChecks) -> Found:
+    """The golden of ``owner`` where it is first found, of these ways to name it."""
+    home, folding, _ = paths
+    clashes = home != folding and _clash(test, owner[3])
+    for path in dict.fromkeys(paths):
+        found = _read(path, owner)
+        if isinstance(found, Found):
+            target = path if path in (home, folding) else folding if clashes else home
+            return replace(found, target=target, astray=found.astray or path != target)
+        clashes |= found
+    target = folding if clashes else home
+    return Found(target, target)
+
+
+def _clash(test: TestChecks, check: str) -> bool:
+    """Whether another test, or another check of this one, has a name that differs by case alone."""
+    others = {result.name for result in test.results} - {check}
+    return check.casefold() in map(str.casefold, others) or test.clashes()
 
 
 def _left(test: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:
@@ -56,29 +102,43 @@ def _left(test: TestChecks, platform: str, made_on: str | None, *, own: bool) ->
     return test.devices[turn][0] if turn != test.turn else ""
 
 
-def _read(path: Path, target: Path, identity: Identity, check: str) -> Found:
+def _read(path: Path, owner: Key) -> Found | bool:
+    """The golden at ``path``; else whether one is there whose name differs by case alone."""
     try:
         read = manifest.read(path)
+        lacks = manifest.lacking(path, read)
+        if lacks is not None:  # or another run has put a newer one in its place meanwhile
+            read = manifest.read(path)
+            lacks = manifest.lacking(path, read)
     except FileNotFoundError:
-        return Found(path, target)
+        return False
     except GoldenError as error:
-        return Found(path, target, error=error)
-    owner = read.owner
-    owned = (owner.cls, owner.function, owner.parameters, owner.check)
-    if owned != (identity.cls, identity.function, identity.parameters, check):
-        taken = GoldenError(
-            path,
-            f"belongs to the check {owner.check!r} of {owner.function}"
-            + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
-            "Rename one of the two tests, or restore the file from version control",
-            replaceable=False,
-        )
-        return Found(path, target, error=taken)
-    return Found(path, target, golden=read)
+        return Found(path, path, error=error)
+    theirs = read.owner
+    key = (theirs.cls, theirs.function, theirs.parameters, theirs.check)
+    if owner != key:
+        stem = path.name.removesuffix(".json").partition("@")[0]
+        stems = naming.stems(Identity(theirs.cls, theirs.function, theirs.parameters), theirs.check)
+        if stem in stems:
+            return Found(path, path, error=_taken(path, theirs))
+        if stem.casefold() in map(str.casefold, stems):
+            return True
+    found = Found(path, path, golden=read, lacks=lacks, astray=key != owner)
+    return found if lacks is None else replace(found, golden=read.without_values(), whole=read)
+
+
+def _taken(path: Path, owner: Owner) -> GoldenError:
+    return GoldenError(
+        path,
+        f"belongs to the check {owner.check!r} of {owner.function}"
+        + (f"[{owner.parameters}]" if owner.parameters is not None else ""),
+        "Rename one of the two tests, or restore the file from version control",
+        replaceable=False,
+    )
 
 
 def left_alone(found: Found, platform: str) -> str:
-    if found.target == found.path or found.golden is None:
+    if not found.apart or found.golden is None:
         return ""
     made_on = found.golden.environment.get("platform")
     return f"{found.path.name} was made on {made_on} and is left as it is; {platform} gets its own"

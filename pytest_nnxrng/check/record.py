@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.check.renumber import earlier
 from pytest_nnxrng.check.stages import Asked, Explained, Obtained
 from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
-from pytest_nnxrng.golden import store
+from pytest_nnxrng.golden import relocate, store
+from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
@@ -20,8 +23,8 @@ from pytest_nnxrng.golden.policy import Decision
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
-from pytest_nnxrng.report.machine import OBTAINED
-from pytest_nnxrng.trace.build import derived, streams
+from pytest_nnxrng.report import directory
+from pytest_nnxrng.trace.build import derived
 
 _SHOWN = 3
 
@@ -33,10 +36,28 @@ def record(explained: Explained, result: Result) -> Result:
     """
     obtained = explained.compared.obtained
     test = obtained.asked.test
-    if result.decision.writes or (test.settings.report and result.decision.fails):
+    left = bool(obtained.found.left)  # another device of this run writes it, to the report, too
+    if result.decision.moves:
+        _make_move(obtained, result)
+    elif result.decision.writes or (test.settings.report and result.decision.fails and not left):
         _make_ready(obtained, result)
+    result.earlier = earlier(obtained, result)
     test.results.append(result)
     return result
+
+
+def _make_move(obtained: Obtained, result: Result) -> None:
+    if processes.index():
+        return
+    found, test = obtained.found, obtained.asked.test
+    try:
+        result.staged = relocate.stage_move(
+            found.path, found.target, _owner(obtained.asked), test.folders, keep=found.keeps
+        )
+        result.moves = True
+    except (GoldenError, OSError) as error:
+        result.decision = Decision(fails=True, writes=False)
+        result.problem = f"{found.path} cannot be moved: {error}"
 
 
 def _make_ready(obtained: Obtained, result: Result) -> None:
@@ -57,17 +78,36 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             modules=None if obtained.modules is None else obtained.modules.rows,
         )
         if result.decision.writes:
-            result.staged = store.stage(result.path, made, test.folders)
+            found = obtained.found
+            stays = found.apart or found.gone or found.path == result.path
+            goes = () if stays else (found.path,)
+            result.staged = store.stage(result.path, made, test.folders, goes)
             result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
         else:
-            assert test.settings.report is not None
-            place = os.path.relpath(result.path, test.rootdir)
-            store.stage(test.settings.report / OBTAINED / place, made, test.folders).commit()
+            _report(test, result, made)
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _report(test: TestChecks, result: Result, made: Golden) -> None:
+    """Put what was obtained into the report's folder, and note what it was compared with."""
+    report, target = test.settings.report, result.target or result.path
+    assert report is not None
+    there = directory.place(report, target, test.rootdir)
+    store.stage(there, made, test.folders).commit()
+    place = Path(os.path.relpath(target, test.rootdir))
+    if ".." in place.parts:
+        result.withheld = result.withheld or "its golden lies outside of the root directory"
+        return
+    result.obtained = {
+        "path": there.relative_to(report).as_posix(),
+        "digest": fingerprint(there),
+        "target": place.as_posix(),
+        "against": fingerprint(result.path),
+    }
 
 
 def _owner(asked: Asked) -> Owner:
@@ -78,7 +118,7 @@ def _owner(asked: Asked) -> Owner:
 def _streams(asked: Asked) -> Mapping[str, Any]:
     """The streams that the value was drawn from: of a finished model those that were given."""
     if asked.build is not None:
-        return streams(asked.build.trace)
+        return asked.build.streams
     return asked.test.given() if asked.kind == "value" and asked.is_nnx else {}
 
 
@@ -86,8 +126,8 @@ def _to_keep(obtained: Obtained, result: Result) -> tuple[Flat, Mapping[str, str
     """The leaves with all that a golden holds of them, and why some have no spots."""
     asked, found = obtained.asked, obtained.found
     flat = obtained.flat
-    if found.golden is not None and found.target == found.path and result.comparison is not None:
-        flat = _keeping(found.golden, flat, result.comparison, bool(result.changes))
+    if found.golden is not None and not found.apart and result.comparison is not None:
+        flat = _keeping(found.whole or found.golden, flat, result.comparison, bool(result.changes))
         flat = _with_placements(found.golden, flat)
     trace = asked.build.trace if asked.build is not None else None
     if trace is None:

@@ -18,7 +18,7 @@ from pytest_nnxrng.check.warn import PACKAGE, warn
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
-from pytest_nnxrng.trace.source import place
+from pytest_nnxrng.trace.source import place_of
 
 T = TypeVar("T")
 
@@ -181,7 +181,7 @@ def _name(test: TestChecks, options: CheckOptions) -> str:
 
 def _where() -> str:
     """The line that called the check, as a report names it."""
-    return place(*_line())
+    return place_of(*_line())
 
 
 def _line() -> tuple[str, int]:

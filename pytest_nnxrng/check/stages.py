@@ -112,20 +112,30 @@ class Compared:
     error: GoldenError | None = None
 
     @property
+    def differs(self) -> bool:
+        return self.error is None and self.comparison is not None and not self.comparison.matches
+
+    @property
     def status(self) -> Status:
         if self.error is not None:
             return Status.UNREADABLE if self.error.replaceable else Status.LOCKED
         if self.comparison is None:
             return Status.MISSING
+        lacks, gone = self.obtained.found.lacks, self.obtained.found.gone
+        if lacks is not None and not lacks.replaceable:
+            return Status.LOCKED
         if not self.comparison.matches:
             return Status.DIFFERENT
+        if lacks is not None:
+            return Status.UNREADABLE
+        if gone:
+            return Status.MISSING
         return Status.ROUNDED if self.comparison.rounded else Status.MATCHED
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Why they differ: causes of its own, or those of the model that it ``follows`` from."""
+    """Why they differ."""
 
     compared: Compared
     causes: tuple[Cause, ...] = ()
-    follows: tuple[Cause, ...] = ()

@@ -13,6 +13,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
 from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Folders
+from pytest_nnxrng.golden.lost import Lost
 from pytest_nnxrng.golden.naming import Identity
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.run.progress import Progress
@@ -50,6 +51,15 @@ class CheckOptions:
         return tolerance(settings, kind, then, now, tol=self.tol, atol=self.atol, exact=self.exact)
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A golden of another number that an unnamed check agrees with."""
+
+    path: Path
+    status: Status
+    comparison: Comparison
+
+
 @dataclass
 class Result:
     """One check of a test: what was found, what is to become of the golden.
@@ -57,7 +67,9 @@ class Result:
     ``where`` is the line of the test that called it. ``problem`` says why there is no
     comparison. ``changes`` lists what in the environment is not as it was recorded.
     ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
-    names the device of the run that writes the golden, in place of this one.
+    names the device of the run that writes the golden, in place of this one. ``target`` is where
+    an update would write it, ``obtained`` what the report holds for that (see ``Check``), and
+    ``withheld`` says why an update would not write it.
     """
 
     name: str
@@ -68,6 +80,7 @@ class Result:
     decision: Decision
     comparison: Comparison | None = None
     problem: str = ""
+    lacks: str = ""  # that the golden's values are not there
     changes: tuple[tuple[str, Any, Any], ...] = ()
     note: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +94,14 @@ class Result:
     staged: store.Staged | None = None
     written: bool = False
     unrecorded: bool = False  # the golden was made before static state was kept
+    moves: bool = False  # what is staged is the golden as it stands, under another name
+    elsewhere: Path | None = None  # where the golden stands that the check was held against
+    earlier: Mapping[int, Earlier] = field(default_factory=dict)
+    new: str = ""  # that no golden was written of this check
+    gone: str = ""  # what became of the test whose golden that was
+    target: Path | None = None
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
 
 @dataclass
@@ -119,6 +140,8 @@ class TestChecks:
     apart: str = ""
     stop: str = ""
     forms: list[Form] = field(default_factory=list)
+    lost: Callable[[], Lost | None] = lambda: None
+    clashes: Callable[[], bool] = lambda: False  # whether another test's name differs by case alone
 
     __test__ = False  # not a test class, whatever its name begins with
 

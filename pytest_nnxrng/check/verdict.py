@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from flax import nnx
+
 from pytest_nnxrng.check import lookup
 from pytest_nnxrng.check.stages import Asked, Compared, Explained, Obtained
 from pytest_nnxrng.check.state import CheckOptions, Result
 from pytest_nnxrng.compare import differences
 from pytest_nnxrng.compare.changed import alone, changed
-from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.device.environment import BadFlag
 from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
+from pytest_nnxrng.golden.provenance import rekeyed_streams
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report import alternatives
-from pytest_nnxrng.trace.build import rekeyed_streams, streams
+from pytest_nnxrng.trace.build import streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck
 
@@ -69,9 +72,10 @@ def explain(compared: Compared) -> Explained:
     """Say why it differs, where the user will read it: not of what an update accepts unseen."""
     asked = compared.obtained.asked
     model = _model_check(asked)
-    explained = Explained(compared, follows=model.causes)
+    explained = Explained(compared)
     mode = asked.test.settings.mode
-    if compared.status is not Status.DIFFERENT or (mode.update and not mode.only):
+    accepted = compared.status is Status.DIFFERENT and mode.update and not mode.only
+    if not compared.differs or accepted:
         return explained
     path = compared.obtained.found.path
     try:
@@ -85,10 +89,17 @@ def explain(compared: Compared) -> Explained:
 
 def _model_check(asked: Asked) -> ModelCheck:
     """What this test's checks of whole models came to, before this check of another value."""
-    if asked.kind != "value" or asked.is_nnx:
+    comes_of_a_model = not asked.is_nnx or isinstance(asked.value, nnx.State | nnx.Metric)
+    if asked.kind != "value" or not comes_of_a_model:
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
-    return ModelCheck(bool(models), tuple(c for result in models for c in result.causes))
+    compared = [result.comparison for result in models if result.comparison is not None]
+    moved = any(d.expected and d.obtained and _moved(d) for c in compared for d in c.differences)
+    return ModelCheck(bool(models), tuple(c for r in models for c in r.causes), moved)
+
+
+def _moved(difference: Difference) -> bool:
+    return not {"values", "derivation", "shape", "dtype"}.isdisjoint(difference.kinds)
 
 
 def _mismatch(compared: Compared, model: ModelCheck) -> why.Mismatch:
@@ -131,18 +142,22 @@ def decide(explained: Explained) -> Result:
         repeats=asked.repeats,
         agrees=asked.agrees,
         left=bool(found.left),
-        causes={cause.word for cause in explained.causes or explained.follows},
+        astray=found.astray,
+        causes={cause.accepted_as for cause in explained.causes},
     )
     problem = "" if compared.error is None else str(compared.error)
     return Result(
         name=asked.name,
         kind=asked.kind,
         where=asked.where,
-        path=found.target if decision.writes else found.path,
+        path=found.target if decision.writes or decision.moves or found.gone else found.path,
+        elsewhere=found.path if found.astray else None,
+        gone=found.gone,
         status=compared.status,
         decision=decision,
         comparison=comparison,
         problem=problem if asked.repeats else _DOES_NOT_REPEAT,
+        lacks=_lacks(compared),
         changes=obtained.changes,
         causes=explained.causes,
         whole_model=asked.is_whole_model,
@@ -154,7 +169,31 @@ def decide(explained: Explained) -> Result:
         left_out=obtained.sample.left_out,
         unrecorded=obtained.unrecorded,
         left=found.left if compared.status.bad and not decision.fails else "",
+        target=found.target,
+        withheld=_withheld(asked, compared.status) if decision.fails else "",
     )
+
+
+def _lacks(compared: Compared) -> str:
+    """For the reader: that the golden's values are not there, and what that means."""
+    lacks = compared.obtained.found.lacks
+    if lacks is None:
+        return ""
+    told = f"{lacks.problem}. {lacks.remedy}. "
+    if lacks.replaceable:
+        told += "Does git ignore it? git check-ignore -v '*.safetensors'. "
+    if compared.differs:
+        return told + "What rounds cannot be told from what changed, and is told as changed"
+    return told + "What the manifest holds agrees; a difference could not be explained"
+
+
+def _withheld(asked: Asked, status: Status) -> str:
+    """Why no update would write the golden of a check that fails, if none would."""
+    if not asked.repeats:
+        return "its build does not repeat itself"
+    if not asked.agrees:
+        return "the model depends on how it is built"
+    return "its golden may not be written over" if status is Status.LOCKED else ""
 
 
 def _note(obtained: Obtained, decision: Decision) -> str:

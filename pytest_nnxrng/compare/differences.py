@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_nnxrng.compare.changed import Change
-from pytest_nnxrng.compare.numbers import Numbers, gap, gap_at_spots
+from pytest_nnxrng.compare.gap import gap, gap_at_spots
+from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -182,7 +183,7 @@ def _leaf(
         kinds.append("sharding")
     numbers = None
     if old.shape == new.shape and old.dtype == new.dtype:
-        if old.digest is None or new.read is None:
+        if old.digest is None or (new.read is None and new.digest is None):
             numbers = None if proven else gap_at_spots(old, new, tolerance)
             # Of a small leaf the spots are all that there is.
             if rederived and (numbers is None or old.size > COUNT):
@@ -198,6 +199,8 @@ def _leaf(
                 kinds.append("values")
             elif not kinds:
                 result.rounded[old.path] = numbers
+                if numbers.less:
+                    result.spotted.append(old.path)
                 return
     if kinds:
         result.differences.append(Difference(old.path, tuple(kinds), old, new, numbers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,11 +10,24 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_nnxrng.leaf.sketch import BUCKETS, SEGMENTS, SETS, SUMS, Sketch, block_size
+from pytest_nnxrng.leaf.cells import (
+    BITS,
+    BUCKETS,
+    LEVELS,
+    SEGMENTS,
+    SETS,
+    SUMS,
+    block_size,
+    part_size,
+    positions,
+    sizes,
+)
+from pytest_nnxrng.leaf.sketch import Sketch
 
 Floats: TypeAlias = NDArray[np.float64]
 
-FALSE_ALARM = 3e-9  # derived in `judge`
+FALSE_ALARM = 4e-9  # derived in `judge`
+_SURE = 5e-10
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Verdict:
     """Whether every |a - b| can be at most `allowed`, as far as two sketches tell."""
 
     kind: Literal["within", "consistent", "changed"]
-    reason: Literal["", "nonfinite", "extremes", "energy", "peak"]  # why it is `changed`
+    reason: Literal["", "nonfinite", "extremes", "energy", "few", "peak"]  # why it is `changed`
     limit: float  # no element differs by more (all but 1 in 30,000 times)
     may_exceed: int  # nor can more elements than this differ by more than `allowed`
     where: tuple[tuple[int, int], ...]  # flat ranges that hold the difference; () when all over
@@ -76,13 +90,17 @@ def judge(a: Sketch, b: Sketch, allowed: float) -> Verdict:
     * energy: |d|^2 <= n t^2. Given the cells, a sum is a sum of independent signs, so the mean
       square over 48 of them exceeds 3.2 times its expectation with p <= 1e-9 (Laurent and Massart
       2000, Lemma 1: 1 + 2 sqrt(x / 48) + 2 x / 48, x = ln 1e9).
+    * few: the same of the parts that changed (`changed_parts`: at most so many, p <= 5e-10). Of m
+      elements of a part that moved by t at most, the squared sum is m t^2 on average, and it is
+      not zero with a chance of 1 - C(m, m / 2) / 2^m at least (Erdos 1945). So of those sums that
+      are not zero, the mean square is at most 20 t^2 in parts of 16, and 6.4 t^2 in parts of 4.
     * peak: in each of the three sets the largest |D| exceeds 6 t + 8 sigma, sigma the median of all
       48 over 0.6745: a few elements stand out of what the rest shows. Dense differences: given the
       lower 24, the upper 24 are independent, so p <= E[(8 Q(8 m / 0.6745) / Q(m))^3] = 1.4e-9 over
       the median m of 48 |gauss|, Q its tail. Sparse ones: the same integral over the Skellam law
       of elements of +-t, the extreme points, is at most 2e-10 at every density.
 
-    So `FALSE_ALARM` = 3e-9 is the chance, over the hashes, that a pair within t is ``changed``. It
+    So `FALSE_ALARM` = 4e-9 is the chance, over the hashes, that a pair within t is ``changed``. It
     does not hold for sparse differences at a stride of 1021 or its multiples, which share cells:
     of 60 made so at +t, 12 were ``changed``. One element that moved by 6 t + 3.2 |d_rest| is found
     97 times in 100 (simulated; 79 at 2.7).
@@ -101,13 +119,16 @@ def judge(a: Sketch, b: Sketch, allowed: float) -> Verdict:
     t = math.ldexp(allowed, -unit)
     sums = np.abs(second - first)
     finite = a.size - a.nonfinite
-    ulps = 2.0 ** (-50 if a.wide and b.wide else -28)
+    ulps = 2.0 ** (-50 if "float64" in (a.kind, b.kind) or (a.wide and b.wide) else -28)
     stored = float(np.maximum(np.abs(first), np.abs(second)).max()) * ulps
     energy = (sums**2).sum(axis=1)
     sigma = float(np.median(sums)) / 0.6745
     limit = math.sqrt(3 * float(energy.max())) + stored * math.sqrt(BUCKETS)
     moved = _extremes_moved(a, b) > allowed * (1 + 1e-12)
-    reason: Literal["", "nonfinite", "extremes", "energy", "peak"] = ""
+    parts = changed_parts(a, b)
+    most = parts * part_size(a.size)
+    few = math.sqrt(parts * _mean_square(part_size(a.size))) * t
+    reason: Literal["", "nonfinite", "extremes", "energy", "few", "peak"] = ""
     if (a.nonfinite, a.nonfinite_digest) != (b.nonfinite, b.nonfinite_digest):
         reason = "nonfinite"
     elif moved.any():
@@ -116,15 +137,61 @@ def judge(a: Sketch, b: Sketch, allowed: float) -> Verdict:
         reason = "energy"
     elif float(sums.max(axis=1).min()) > 6 * t + 8 * sigma + stored:
         reason = "peak"
+    elif math.sqrt(float(energy.mean()) / 3.2) > few + stored:
+        reason = "few"
     kind: Literal["within", "consistent", "changed"] = "within" if limit <= t else "consistent"
     over = 0.0 if limit <= t else (limit / t) * (limit / t) if t else math.inf
     return Verdict(
         kind="changed" if reason else kind,
         reason=reason,
         limit=_unscaled(limit, unit),
-        may_exceed=int(min(over, finite)),
+        may_exceed=int(min(over, finite, most)),
         where=_where(a, b, moved),
     )
+
+
+def changed_parts(a: Sketch, b: Sketch) -> float:
+    """How many parts differ in any bit at most, but for a chance of 5e-10; inf if none can tell.
+
+    F parts that changed flip each of the 256 groups of a level, of q of P positions a group, an odd
+    number of times with the chance (1 - (1 - q / P)^F) / 2. F is as large as makes the groups
+    that did so, or fewer, just that unlikely; the least of the levels' F holds.
+    """
+    if not a.parities or not b.parities:
+        return math.inf
+    x, y = (np.frombuffer(sketch.parities, np.uint8) for sketch in (a, b))
+    odd = np.unpackbits(x ^ y).reshape(LEVELS, BITS).sum(axis=1).tolist()
+    count = positions(a.size)
+    found = [math.inf]
+    for flips, size in zip(odd, sizes(count), strict=True):
+        if (chance := _highest(flips)) < 0.5:
+            found.append(math.log1p(-2 * chance) / math.log1p(-size / count))
+    return min(found)
+
+
+@functools.lru_cache(maxsize=BITS + 1)
+def _highest(flips: int) -> float:
+    """The chance of a flip, up to 1/2, with which so few of 256 have one, or fewer, is so rare."""
+    low, high = 0.0, 0.5
+    if _at_most(flips, high) > _SURE / LEVELS:
+        return high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(flips, middle) > _SURE / LEVELS else (low, middle)
+    return high
+
+
+def _at_most(flips: int, chance: float) -> float:
+    """The chance of so few of 256, each of this chance."""
+    ways = (
+        math.comb(BITS, at) * chance**at * (1 - chance) ** (BITS - at) for at in range(flips + 1)
+    )
+    return math.fsum(ways)
+
+
+def _mean_square(size: int) -> float:
+    """Of the sum of a part of `size` that is not zero, in squares of the most that one moved."""
+    return max(m / (1 - math.comb(m, m // 2) / 2.0**m) for m in range(1, size + 1))
 
 
 def _scaled(a: Sketch, b: Sketch, also: float = 0.0) -> tuple[int, Floats]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
 
 from pytest_nnxrng.leaf.dtypes import PARTS, dtype_of, is_inexact
+from pytest_nnxrng.leaf.grid import is_narrow, step
+from pytest_nnxrng.leaf.scale import Scale
 from pytest_nnxrng.run.settings import Settings
+
+Floats: TypeAlias = NDArray[np.float64]
 
 # Largest |a - b| that counts as rounding, as a share of the leaf's largest element. They
 # are about twice the worst case measured over JAX 0.5.3 to 0.12, instruction sets, eager
@@ -40,8 +45,9 @@ _FULL = ("highest", "float32", "F32_F32_F32", "F64_F64_F64")
 class Tolerance:
     """How far apart two leaves may be and still differ by rounding alone.
 
-    An element may differ by ``relative[dtype] * S + atol``, S being the largest finite
-    absolute value of the golden's leaf. ``exact`` accepts equal bits alone.
+    An element may differ by ``relative[dtype] * S + atol``, S being the scale of the golden's
+    leaf (``leaf.scale``). One of a float of 8 bits or fewer for which ``relative`` says nothing
+    may differ by one step of its format, or by ``atol``. ``exact`` accepts equal bits alone.
     """
 
     relative: Mapping[str, float]
@@ -49,17 +55,23 @@ class Tolerance:
     exact: bool = False
 
     def of(self, dtype: str) -> float:
-        """The share of S allowed for ``dtype``; 0 for what does not round."""
+        """The share of S allowed for ``dtype``; 0 for what does not round, or by steps."""
         if self.exact or not is_inexact(dtype):
             return 0.0
         name = _SAME_AS.get(dtype, dtype)
-        if name in self.relative:
-            return self.relative[name]
-        if "*" in self.relative:
-            return self.relative["*"]
-        # An 8-bit or smaller float: one step of its grid at the largest element.
-        info = ml_dtypes.finfo(dtype_of(dtype))  # type: ignore[no-untyped-call]
-        return float(2.0**-info.nmant)
+        return self.relative.get(name, self.relative.get("*", 0.0))
+
+    def by_steps(self, dtype: str) -> bool:
+        """Whether an element may move by a step of its own format, whatever the others are."""
+        if self.exact or not is_inexact(dtype) or not is_narrow(dtype_of(dtype)):
+            return False
+        return self.relative.keys().isdisjoint((dtype, "*"))
+
+    def allowed(self, dtype: str, scale: Scale, golden: Floats, obtained: Floats) -> Floats | float:
+        """How far each element of the golden may be from the one obtained, all being finite."""
+        if self.by_steps(dtype):
+            return np.maximum(step(dtype_of(dtype), golden, obtained), self.atol)
+        return self.of(dtype) * scale.of(golden) + self.atol
 
 
 def tolerance(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pytest_nnxrng.run.outcomes import Outcomes
 _OWNER = '"owner": '
 _VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
 TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
+REPORT_MARK = ".nnxrng-report"  # lies in a report's folder of what a run obtained: no goldens
 _TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
 
@@ -70,10 +73,15 @@ def folders(beside: Iterable[Path], name: str) -> Iterator[Path]:
             yield from sorted(entry for entry in (directory / name).iterdir() if entry.is_dir())
 
 
-def directories_below(roots: Iterable[Path], name: str) -> Iterator[Path]:
-    """Every directory at or below ``roots`` that has a folder called ``name``."""
+def directories_below(roots: Iterable[Path], name: str, limit: int | None = None) -> Iterator[Path]:
+    """Every directory at or below ``roots`` that has a folder called ``name``.
+
+    Of those below one root ``limit`` are looked into at most.
+    """
     for root in roots:
-        for directory, below, _ in os.walk(root):
+        for directory, below, files in itertools.islice(os.walk(root), limit):
+            if REPORT_MARK in files:
+                below.clear()
             if name in below:
                 yield Path(directory)
             below[:] = sorted(d for d in below if not d.startswith(".") and d != name)
@@ -99,18 +107,24 @@ class Survey:
 
 def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) -> Survey:
     """Sort the goldens in ``golden_folders`` by what this run knows of them."""
-    used = {_twins(rootdir / check.golden) for check in outcomes.all()}
+    real = functools.lru_cache(maxsize=None)(os.path.realpath)
+    every = outcomes.all()
+    asked = {check.golden for check in every}
+    asked |= {check.elsewhere for check in every if check.elsewhere and not check.moved}
+    used = {_twins(rootdir / golden, real) for golden in asked}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
         passed.setdefault(where, set()).add((cls, function, parameters))
     found: dict[Use, list[Path]] = {kind: [] for kind in Use}
     silent: list[Path] = []
     for folder in golden_folders:
-        left = [path for path in manifests(folder) if _twins(path) not in used]
+        if through_a_link(folder, rootdir):
+            continue  # whoever else reaches it, it is not this run's to judge
+        left = [path for path in manifests(folder) if _twins(path, real) not in used]
         if not left:
             continue
         existing = [file for file in test_files(folder) if file.is_file()]
-        test_file = _relative(existing[0], rootdir) if existing else ""
+        test_file = relative(existing[0], rootdir) if existing else ""
         collected = outcomes.collected.get(test_file)
         if existing and collected is None:
             silent.append(existing[0])
@@ -119,6 +133,8 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
         heads = {head for cls, head, _ in passed.get(test_file, ())}
         file = _file(existing, collected)
         for path in left:
+            if path.is_symlink():
+                continue
             # Of a file that ran in part, only the goldens of what ran are worth opening.
             if not whole and not any(head in path.name for head in heads):
                 continue
@@ -132,10 +148,7 @@ def _file(
     existing: list[Path],
     collected: tuple[bool, dict[tuple[str, str], set[str | None]]] | None,
 ) -> File:
-    source = ""
-    if existing:
-        with contextlib.suppress(OSError):
-            source = existing[0].read_text(encoding="utf-8", errors="replace")
+    source = _source(existing[0]) if existing else ""
     if collected is None:
         return File(bool(existing), None, source)
     whole, functions = collected
@@ -143,12 +156,34 @@ def _file(
     return File(bool(existing), Collected(whole, frozen), source)
 
 
-def _twins(path: Path) -> Path:
+def source_of(folder: Path) -> tuple[Path | None, str]:
+    """The test file whose goldens are in ``folder``, if it is there, and its text."""
+    existing = [file for file in test_files(folder) if file.is_file()]
+    return (existing[0], _source(existing[0])) if existing else (None, "")
+
+
+def _source(file: Path) -> str:
+    with contextlib.suppress(OSError):
+        return file.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def _twins(path: Path, real: Callable[[Path], str]) -> Path:
     """One path for a shared golden and those of single platforms, of which a run sees one."""
-    return path.with_name(path.name.removesuffix(".json").partition("@")[0])
+    return Path(real(path.parent), path.name.removesuffix(".json").partition("@")[0])
 
 
-def _relative(path: Path, rootdir: Path) -> str:
+def through_a_link(path: Path, rootdir: Path) -> bool:
+    """Whether a link lies between ``path`` and what it has in common with ``rootdir``."""
+    path, rootdir = (Path(os.path.normpath(one.absolute())) for one in (path, rootdir))
+    try:
+        common = Path(os.path.commonpath([path, rootdir]))
+    except ValueError:  # on another drive
+        common = Path(path.anchor)
+    return path.resolve() != common.resolve() / path.relative_to(common)
+
+
+def relative(path: Path, rootdir: Path) -> str:
     return os.path.relpath(path, rootdir).replace(os.sep, "/")
 
 
@@ -159,6 +194,11 @@ def delete(path: Path) -> None:
     for values in values_files(path.parent, stem):
         values.unlink(missing_ok=True)
     remove_empty(path.parent)
+
+
+def files(path: Path) -> list[Path]:
+    """The files of the golden whose manifest is ``path``, the manifest first."""
+    return [path, *values_files(path.parent, path.name.removesuffix(".json"))]
 
 
 def values_files(directory: Path, stem: str) -> list[Path]:

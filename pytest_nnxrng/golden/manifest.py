@@ -8,24 +8,26 @@ from the same values. Reading trusts nothing: whatever a file holds, the outcome
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.golden.attributes import packed, unpacked
-from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+from pytest_nnxrng.golden.consistency import contradiction
+from pytest_nnxrng.golden.document import FORMAT, load
+from pytest_nnxrng.golden.errors import GoldenError, broken, short
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
-from pytest_nnxrng.leaf.sketch import Sketch
+from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Golden:
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
     modules: Mapping[str, Row] | None = None  # None: not recorded
+
+    def without_values(self) -> Golden:
+        """What the manifest alone holds."""
+        held = [leaf.but(read=None) if leaf.stored else leaf for leaf in self.leaves]
+        return replace(self, leaves=tuple(held))
 
 
 # -- writing ---------------------------------------------------------------------------
@@ -114,6 +121,11 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
 # -- reading ---------------------------------------------------------------------------
 
 
+def lacking(path: Path, golden: Golden) -> GoldenError | None:
+    """Why the values of the golden at ``path`` are not there, if they are not."""
+    return Reader(path, values_path(path, golden.values)).lacking() if golden.values else None
+
+
 def read(path: Path) -> Golden:
     """Read the manifest at ``path``; the elements are read when a leaf's ``read`` is called.
 
@@ -121,59 +133,7 @@ def read(path: Path) -> Golden:
       FileNotFoundError: when there is no golden.
       GoldenError: when there is one that cannot be used.
     """
-    return _parse(path, _load_json(path, _read_text(path)))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not data.strip():
-        raise broken(path, "is empty")
-    if data.startswith(b"version https://git-lfs"):
-        raise pointer(path)
-    if re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
-        raise GoldenError(
-            path,
-            "holds the conflict markers of an unfinished merge",
-            f"Take one side (git checkout --ours or --theirs), or write it anew with {UPDATE}",
-            replaceable=True,
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise broken(path, "is not UTF-8 text") from error
-
-
-def _load_json(path: Path, text: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("one name stands twice")
-        return found
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        data: Any = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-        if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
-            json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise broken(path, f"is not a whole JSON file ({short(error)})") from error
-    if not isinstance(data, dict) or type(data.get("format")) is not int or data["format"] < 1:
-        raise broken(path, 'has no "format": it is not a golden of pytest-nnxrng')
-    if data["format"] > FORMAT:
-        raise GoldenError(
-            path,
-            f"has format {data['format']}; this pytest-nnxrng reads formats up to {FORMAT}",
-            "Upgrade it: pip install -U pytest-nnxrng",
-            replaceable=False,
-        )
-    return data
+    return _parse(path, load(path))
 
 
 class _Invalid(Exception):
@@ -183,13 +143,13 @@ class _Invalid(Exception):
 def _parse(path: Path, data: dict[str, Any]) -> Golden:
     try:
         values = data.get("values")
-        if values is not None and not _is_values_name(path, values):
+        if values is not None and not _is_values_name(values):
             raise _Invalid(f'"values" names {short(values)!r}, not a file of this golden')
         aliases = _get(data, "aliases", dict)
         if not all(isinstance(target, str) for target in aliases.values()):
             raise _Invalid('"aliases" is not a map of paths')
         rows = _get(data, "leaves", dict)
-        reader = Reader(path, path.parent / values) if values is not None else None
+        reader = Reader(path, values_path(path, values)) if values is not None else None
         return Golden(
             owner=parse_owner(data.get("owner")),
             environment=_parse_environment(data),
@@ -221,7 +181,20 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
         if not all(type(word) is int and 0 <= word < 2**32 for word in words):
             raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
+        _check_owners(name, stream)
     return streams
+
+
+def _check_owners(name: str, stream: dict[str, Any]) -> None:
+    """Who drew its keys: a golden of an earlier version does not say."""
+    forks = stream.get("forks", {})
+    if not isinstance(forks, dict):
+        raise _Invalid(f'"streams": "forks" of {name} is not an object')
+    for key, rows in {"draws": stream.get("draws", []), **forks}.items():
+        try:
+            expand(rows)
+        except ValueError as error:
+            raise _Invalid(f'"streams": {key} of {name} {error}') from None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -262,7 +235,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
-        sketch = Sketch.from_json(row["sketch"]) if "sketch" in row else None
+        sketch = _sketch(row["sketch"], dtype, shape) if "sketch" in row else None
         if "spots" in row:
             decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
@@ -286,11 +259,24 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         stored=stored,
         kept=row.get("kept", False) is True,
     )
+    if wrong := contradiction(leaf):
+        raise _Invalid(wrong)
     if digest is not None and (elements := constant(leaf)) is not None:
         return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
     if not stored or reader is None:
         return leaf
     return leaf.but(read=lambda: reader.read(leaf))
+
+
+def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
+    real = real_of(dtype_of(dtype))
+    if real is None:
+        raise _Invalid(f'"sketch" of {dtype}, which has none')
+    parts = dtype_of(dtype).itemsize // real.itemsize
+    sketch = Sketch.from_json(value, real.name)
+    if sketch.size != math.prod(shape) * parts:
+        raise _Invalid(f'"sketch" is one of {sketch.size} numbers, the leaf has others')
+    return sketch
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")
@@ -314,8 +300,18 @@ def _get(data: dict[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _is_values_name(manifest: Path, name: Any) -> bool:
-    stem = re.escape(manifest.name.removesuffix(".json"))
+def _is_values_name(name: Any) -> bool:
     return isinstance(name, str) and bool(
-        re.fullmatch(rf"{stem}\.[0-9a-f]{{8}}\.safetensors", name)
+        re.fullmatch(r"[^./\\:\0\n][^/\\:\0\n]{0,240}\.[0-9a-f]{8}\.safetensors", name)
     )
+
+
+def values_path(manifest: Path, name: str) -> Path:
+    """Where the values are that ``manifest`` calls ``name``.
+
+    Of a golden that was moved by hand they are called as the manifest is, or still as it was.
+    """
+    stem = manifest.name.removesuffix(".json")
+    own = manifest.with_name(f"{stem}.{name.rsplit('.', 2)[1]}.safetensors")
+    named = manifest.with_name(name)
+    return named if named == own or not own.exists() else own

@@ -1,8 +1,9 @@
 """A test's identity -> the golden's path. Two checks never share a file.
 
-A name is readable where the identity is plain. Where it is not (letters whose case a file
-system may fold, characters that it may refuse, great length) the readable part is cut down
-and a hash of the exact identity follows, so that no two identities meet in one name.
+A name is readable where the identity is plain. Where it is not (characters that a file system
+may refuse, great length) the readable part is cut down and a hash of the exact identity
+follows, one for all checks of a test, so that no two identities meet in one name. Where two
+differ by the case of letters alone, names that no folding brings together take their place.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from pytest_nnxrng.run.settings import FOLDER
 
 MAX_CHECK_NAME = 80
 _MAX_STEM = 120
-_PLAIN = re.compile(r"[a-z0-9_.,=+-]*\Z")
-_PLAIN_CHECK = re.compile(r"[a-z0-9_-]+\Z")
+_MAX_CHECK = 90
+_PLAIN = re.compile(r"[A-Za-z0-9_.,=+-]*\Z")
+_PLAIN_CHECK = re.compile(r"[A-Za-z0-9_-]+\Z")
+_LOWER = re.compile(r"[a-z0-9_.,=+-]*\Z")
+_LOWER_CHECK = re.compile(r"[a-z0-9_-]+\Z")
 
 
 class BadName(ValueError):
@@ -77,24 +81,70 @@ def test_files(golden_folder: Path) -> tuple[Path, Path]:
     return beside / f"{golden_folder.name}.py", beside / golden_folder.name
 
 
+def stems(identity: Identity, check: str) -> tuple[str, str, str]:
+    """The names that a check's golden may have: its own first, then where it may stand, too.
+
+    The second is for file systems that fold case, where another test has taken the first; the
+    last is the name that earlier versions gave.
+    """
+    return stem(identity, check), folding_stem(identity, check), former_stem(identity, check)
+
+
 def stem(identity: Identity, check: str) -> str:
-    """The golden's file name without ``.json``: ``test_mlp[adam].output``."""
-    parameters = identity.parameters
-    head = f"{identity.cls}.{identity.function}" if identity.cls else identity.function
-    tail = "" if parameters is None else f"[{parameters}]"
+    """The golden's file name without ``.json``: ``TestNet.test_mlp[adam].output``."""
+    named = _encoded(check, _PLAIN_CHECK)
+    if len(named) > _MAX_CHECK:
+        return former_stem(identity, check)
+    return f"{_head(identity, _PLAIN)}.{named}"
+
+
+def folding_stem(identity: Identity, check: str) -> str:
+    """The same for a file system that takes upper- and lower-case letters for equal."""
+    named = _encoded(check, _LOWER_CHECK)
+    if len(named) > _MAX_CHECK:
+        return former_stem(identity, check)
+    return f"{_head(identity, _LOWER)}.{named}"
+
+
+def _head(identity: Identity, plain: re.Pattern[str]) -> str:
+    """What names the test: all of its checks have it in common."""
+    head, tail = _readable(identity)
+    if _is_plain(identity, plain) and len(head + tail) <= _MAX_STEM:
+        return head + tail
+    return _hashed(identity, [identity.cls, identity.function, identity.parameters])
+
+
+def former_stem(identity: Identity, check: str) -> str:
+    """The name of earlier versions: any upper-case letter cost a hash, another for each check."""
+    head, tail = _readable(identity)
     readable = f"{head}{tail}.{check}"
-    plain = (
-        _PLAIN.match(head)
-        and "." not in identity.function  # or it could be a class and its function
-        and _PLAIN.match(parameters or "")
-        and _PLAIN_CHECK.match(check)
-        and len(readable) <= _MAX_STEM
-    )
-    if plain:
+    if _is_plain(identity, _LOWER) and _LOWER_CHECK.match(check) and len(readable) <= _MAX_STEM:
         return readable
-    exact = json.dumps([identity.cls, identity.function, parameters, check])
-    short = hashlib.sha256(exact.encode()).hexdigest()[:8]
-    return f"{_tame(head, 50) or '-'}{_tame(tail, 30)}~{short}.{_tame(check, 20) or '-'}"
+    exact = [identity.cls, identity.function, identity.parameters, check]
+    return f"{_hashed(identity, exact)}.{_tame(check, 20) or '-'}"
+
+
+def _readable(identity: Identity) -> tuple[str, str]:
+    head = f"{identity.cls}.{identity.function}" if identity.cls else identity.function
+    return head, "" if identity.parameters is None else f"[{identity.parameters}]"
+
+
+def _is_plain(identity: Identity, plain: re.Pattern[str]) -> bool:
+    # A function with a dot could be a class and its function.
+    parts = (identity.cls, identity.function, identity.parameters or "")
+    return "." not in identity.function and all(plain.match(part) for part in parts)
+
+
+def _hashed(identity: Identity, exact: list[str | None]) -> str:
+    head, tail = _readable(identity)
+    short = hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:8]
+    return f"{_tame(head, 50) or '-'}{_tame(tail, 30)}~{short}"
+
+
+def _encoded(check: str, plain: re.Pattern[str]) -> str:
+    """A check's name with what is not ``plain`` as in an URL: no two names become one."""
+    raw = check.encode("utf-8", "surrogatepass")
+    return "".join(chr(b) if plain.match(chr(b)) else f"%{b:02x}" for b in raw) or "%"
 
 
 def _tame(text: str, length: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_nnxrng.golden.definitions import may_define
 from pytest_nnxrng.run.settings import Mode
 
 
@@ -41,6 +40,7 @@ class Decision:
 
     fails: bool
     writes: bool
+    moves: bool = False
 
 
 def decide(
@@ -52,6 +52,7 @@ def decide(
     repeats: bool = True,
     agrees: bool = True,
     left: bool = False,
+    astray: bool = False,
     causes: Collection[str] = (),
 ) -> Decision:
     """What becomes of a golden. The whole policy is in this one function.
@@ -61,7 +62,9 @@ def decide(
     ``repeats`` is False for a build
     that gave two different models, ``agrees`` for one that gives another model in another way:
     it fails and is never written. ``left`` says that the golden is left to the test on another
-    device of this run, which writes it. With ``outcome`` PENDING, ``writes`` says what is to be
+    device of this run, which writes it. ``astray`` says that a golden that agrees stands under
+    another name than the check's, or bears another's: one that was looked for at its own place is
+    MISSING there. With ``outcome`` PENDING, ``writes`` says what is to be
     made ready.
     """
     good = not status.bad
@@ -70,12 +73,16 @@ def decide(
     accepted = mode.update and status is not Status.LOCKED
     if mode.only:
         accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)
-    wanted = accepted and not good
+    moving = astray and (good or status is Status.MISSING)
+    moving = moving and (mode.move or (mode.update and not mode.only))
+    wanted = accepted and not good and not moving
     if mode.refresh and good and gains:
-        wanted = True
+        wanted, moving = True, False
+    may = not left and outcome in (Outcome.PENDING, Outcome.PASSED)
     return Decision(
-        fails=not good and not accepted,
-        writes=wanted and not left and outcome in (Outcome.PENDING, Outcome.PASSED),
+        fails=not good and not accepted and not moving,
+        writes=wanted and may,
+        moves=moving and may,
     )
 
 
@@ -133,57 +140,6 @@ def use(
         return Use.UNKNOWN if lives else Use.GONE
     every = {(cls, function, parameters) for parameters in items}
     return Use.UNUSED if every <= set(passed) else Use.UNKNOWN
-
-
-def may_define(source: str, cls: str, function: str, *, class_collected: bool) -> bool:
-    """Whether a test that was not collected here may be defined by ``source`` elsewhere.
-
-    A test behind an ``if`` is not collected everywhere, and yet lives. It need not be a
-    ``def``: a call may make it, an import may bring it, a base class may hold it. What
-    cannot be told counts as defined. ``class_collected`` tells that other tests of its class
-    were collected, so that the class itself is not behind an ``if``.
-    """
-    tree = _parse(source)
-    if tree is None:
-        return True
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node.value == function:
-            return True  # setattr, globals()["test_it"] = ...
-    scopes: list[ast.AST] = [tree]
-    inherits = False
-    for name in cls.split(".") if cls else ():
-        bound = [node for scope in scopes for node in _bindings(scope, name)]
-        classes = [node for node in bound if isinstance(node, ast.ClassDef)]
-        if not classes:
-            return bool(bound)
-        inherits |= any(node.bases for node in classes)
-        scopes = [*classes]
-    if any(node for scope in scopes for node in _bindings(scope, function)):
-        return True
-    return inherits and (not class_collected or f"def {function}(" in source)
-
-
-@functools.lru_cache(maxsize=4)
-def _parse(source: str) -> ast.AST | None:
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _bindings(scope: ast.AST, name: str, nested: bool = False) -> Iterator[ast.AST]:
-    """What binds ``name`` in the body of ``scope``, or may: an ``import *`` behind an ``if``."""
-    for node in ast.iter_child_nodes(scope):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.name == name:
-                yield node
-            continue
-        if isinstance(node, ast.alias):
-            if (node.asname or node.name) == name or (node.name == "*" and nested):
-                yield node
-        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
-            yield node
-        yield from _bindings(node, name, nested or not isinstance(node, ast.ImportFrom))
 
 
 @dataclass(frozen=True)

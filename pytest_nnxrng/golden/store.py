@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_nnxrng.golden.inventory import TEMPORARY, Folders, remove_empty
+from pytest_nnxrng.golden.inventory import TEMPORARY, Folders, delete, remove_empty
+from pytest_nnxrng.golden.locks import locked, to_disk
 from pytest_nnxrng.golden.manifest import Golden, dumps
 from pytest_nnxrng.golden.values import write_values
+from pytest_nnxrng.leaf.leaf import Leaf
 
 
 @dataclass
 class Staged:
-    """A golden made ready beside the place where it will stand: nothing is replaced yet."""
+    """A golden made ready beside the place where it will stand: nothing is replaced yet.
+
+    ``text`` is its manifest, ``values`` the name that its ``temporary`` file will have.
+    ``supersedes`` are the manifests of goldens that go when it stands.
+    """
 
     path: Path
-    golden: Golden
+    text: str
+    values: str | None
     temporary: Path | None
     folders: Folders
+    supersedes: tuple[Path, ...] = ()
 
     def commit(self) -> None:
         """Put the golden in place: values first, then the manifest, then old values go.
@@ -30,24 +39,32 @@ class Staged:
         """
         directory, stem = self.path.parent, self.path.name.removesuffix(".json")
         try:
-            # Another process may have found the folder empty and removed it.
-            directory.mkdir(parents=True, exist_ok=True)
-            if self.temporary is not None:
-                assert self.golden.values is not None
-                self.temporary.replace(directory / self.golden.values)
-                self.folders.add(directory, stem, self.golden.values)
-                self.temporary = None
-            manifest = _temporary(directory, stem)
-            try:
-                manifest.write_text(dumps(self.golden), encoding="utf-8", newline="\n")
-                manifest.replace(self.path)
-            finally:
-                manifest.unlink(missing_ok=True)
+            with locked(directory):
+                if self.temporary is not None:
+                    assert self.values is not None
+                    self.temporary.replace(directory / self.values)
+                    self.folders.add(directory, stem, self.values)
+                    self.temporary = None
+                self._put_manifest(directory, stem)
+                for old in self.folders.values(directory, stem):
+                    if old.name != self.values:
+                        old.unlink(missing_ok=True)
         finally:
             self.discard()
-        for old in self.folders.values(directory, stem):
-            if old.name != self.golden.values:
-                old.unlink(missing_ok=True)
+        for old in self.supersedes:
+            with contextlib.suppress(FileNotFoundError):
+                delete(old)
+
+    def _put_manifest(self, directory: Path, stem: str) -> None:
+        manifest = temporary_beside(directory, stem)
+        try:
+            manifest.write_text(self.text, encoding="utf-8", newline="\n")
+            _set_mode(manifest, _mode([self.path, *self.supersedes, manifest]))
+            to_disk(manifest)
+            manifest.replace(self.path)
+            to_disk(directory)
+        finally:
+            manifest.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Leave no trace; the golden on disk, if any, stays as it is."""
@@ -57,50 +74,81 @@ class Staged:
         remove_empty(self.path.parent)  # if staging made it, and nothing came to lie in it
 
 
-def stage(path: Path, golden: Golden, folders: Folders | None = None) -> Staged:
+def stage(
+    path: Path,
+    golden: Golden,
+    folders: Folders | None = None,
+    supersedes: tuple[Path, ...] = (),
+) -> Staged:
     """Write the values of ``golden`` to a temporary file beside ``path``.
 
-    ``folders`` are those of the run, for which each folder is listed once.
+    ``folders`` are those of the run, for which each folder is listed once. The goldens of the
+    manifests ``supersedes`` go when it stands in their place.
 
     Raises:
       OSError: when they cannot be written.
     """
     folders = folders or Folders()
     try:
-        return _stage(path, golden, folders)
+        return _stage(path, golden, folders, supersedes)
     except FileNotFoundError:
         # Another process found the folder empty, and removed it, before we wrote to it.
-        return _stage(path, golden, folders)
+        return _stage(path, golden, folders, supersedes)
 
 
-def _stage(path: Path, golden: Golden, folders: Folders) -> Staged:
+def _stage(path: Path, golden: Golden, folders: Folders, supersedes: tuple[Path, ...]) -> Staged:
     directory, stem = path.parent, path.name.removesuffix(".json")
     stored = [leaf for leaf in golden.leaves if leaf.stored and leaf.read is not None]
     directory.mkdir(parents=True, exist_ok=True)
     for left, pid in folders.leftovers(directory, stem):
         if pid != os.getpid() and not _alive(pid):
             left.unlink(missing_ok=True)
-    temporary = _temporary(directory, stem)
+    temporary = temporary_beside(directory, stem)
     name = None
     try:
         if stored:
-            write_values(temporary, stored)
-            content = "\n".join(f"{leaf.path}\0{leaf.dtype}\0{leaf.digest}" for leaf in stored)
-            name = f"{stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}.safetensors"
+            temporary.touch()
+            mode = _mode([*folders.values(directory, stem), path, temporary])
+            write_values(temporary, stored)  # readable by its owner alone, whatever the umask
+            _set_mode(temporary, mode)
+            to_disk(temporary)
+            name = f"{stem}.{_named_by(stored)}.safetensors"
         else:
             temporary.touch()  # proves now that the folder can be written to
             temporary.unlink()
+        # The arrays are on disk now: hold none of them until the test ends.
+        leaves = tuple(leaf.but(read=None, slabs=None) for leaf in golden.leaves)
+        text = dumps(replace(golden, values=name, leaves=leaves))
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    # The arrays are on disk now: hold none of them until the test ends.
-    leaves = tuple(leaf.but(read=None, slabs=None) for leaf in golden.leaves)
-    made = replace(golden, values=name, leaves=leaves)
-    return Staged(path, made, temporary if name else None, folders)
+    return Staged(path, text, name, temporary if name else None, folders, supersedes)
 
 
-def _temporary(directory: Path, stem: str) -> Path:
+def _named_by(stored: list[Leaf]) -> str:
+    """What no two files have in common that hold other values: the shape is no part of a digest."""
+    content = "\n".join(
+        f"{leaf.path}\0{leaf.dtype}\0{list(leaf.shape)}\0{leaf.digest}" for leaf in stored
+    )
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def temporary_beside(directory: Path, stem: str) -> Path:
+    """Where a file of the golden ``stem`` is made, in a name that says by which process."""
     return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
+
+
+def _mode(candidates: list[Path]) -> int:
+    """The mode of the first of these files that is there."""
+    for path in candidates:
+        with contextlib.suppress(OSError):
+            return path.stat().st_mode & 0o777
+    return 0o644
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    with contextlib.suppress(OSError):  # a file system without modes
+        path.chmod(mode)
 
 
 def _alive(pid: int) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_nnxrng.golden.consistency import told_otherwise
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_key, storage
@@ -58,23 +59,28 @@ class Reader:
     manifest: Path
     path: Path
 
-    def read(self, leaf: Leaf) -> np.ndarray:
-        from safetensors import SafetensorError, safe_open
-
-        if not self.path.exists():
-            raise GoldenError(
+    def lacking(self) -> GoldenError | None:
+        """Why there are no values: the file is not there, cannot be read, or only stands for it."""
+        try:
+            with self.path.open("rb") as file:
+                start = file.read(64)
+        except FileNotFoundError:
+            return GoldenError(
                 self.manifest,
                 f"its values file {self.path.name} is missing",
                 f"Restore it (git checkout -- {self.path.name}), or write it anew with {UPDATE}",
                 replaceable=True,
             )
-        try:
-            with self.path.open("rb") as file:
-                start = file.read(64)
         except OSError as error:
-            raise unreadable(self.path, error) from error
-        if start.startswith(b"version https://git-lfs"):
-            raise pointer(self.path)
+            return unreadable(self.path, error)
+        return pointer(self.path) if start.startswith(b"version https://git-lfs") else None
+
+    def read(self, leaf: Leaf) -> np.ndarray:
+        from safetensors import SafetensorError, safe_open
+
+        lacking = self.lacking()
+        if lacking is not None:
+            raise lacking
         try:
             with safe_open(os.fspath(self.path), framework="numpy") as file:
                 stored = file.get_tensor(leaf.path)
@@ -110,4 +116,6 @@ def checked(file: Path, leaf: Leaf, values: np.ndarray) -> np.ndarray:
             f"holds other values of {leaf.path or 'the value'} than those that the manifest "
             "was made with",
         )
+    if wrong := told_otherwise(leaf, values):
+        raise broken(file, f"holds other values of {leaf.path or 'the value'} than told: {wrong}")
     return values

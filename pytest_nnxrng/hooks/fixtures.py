@@ -123,6 +123,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     from pytest_nnxrng.check.state import TestChecks
     from pytest_nnxrng.device import processes, resolve
     from pytest_nnxrng.golden.inventory import Folders
+    from pytest_nnxrng.hooks import collected
     from pytest_nnxrng.run.progress import Progress
 
     processes.LIMIT.set(request.config.stash[SETTINGS].process_timeout)
@@ -143,6 +144,9 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         request.config.stash.get(PROGRESS, None) or Progress(),
         request.config.stash.setdefault(FOLDERS, Folders()),
     )
+    known = collected.of(request.config)
+    checks.lost = lambda: known.lost
+    checks.clashes = lambda: known.clash(request.path, checks.identity)
     if place := our_place(request.node):
         present = places_of(request.node)
         checks.devices = tuple((one.name, one.device.platform) for one in present)

@@ -61,6 +61,11 @@ def add(parser: pytest.Parser) -> None:
         help="rewrite goldens that match but were recorded under another environment",
     )
     group.addoption(
+        "--nnx-move-snapshots",
+        action="store_true",
+        help="move goldens to the names of their tests, which were moved or renamed",
+    )
+    group.addoption(
         "--nnx-prune-snapshots",
         action="store_true",
         help="delete goldens whose test is gone; refuses in a run that cannot prove it",
@@ -133,6 +138,7 @@ def read(config: pytest.Config) -> Settings:
             option("nnx_update_snapshots") or bool(only),
             option("nnx_refresh_snapshots"),
             _causes(only) if only else frozenset(),
+            option("nnx_move_snapshots"),
         ),
         prune=option("nnx_prune_snapshots"),
         devices=_devices(option("nnx_device"), ini("nnx_device")),

@@ -37,7 +37,7 @@ class Ending:
         self.outcomes.collect(collected)
         self.troubles = list(dict.fromkeys(troubles))
         self.survey = inventory.Survey()
-        self.deleted: list[str] = []
+        self.deleted: list[list[str]] = []
         self.refusal: str | None = None
 
     def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
@@ -71,6 +71,11 @@ class Ending:
             troubles.append(
                 f"{relative(file, self.config.rootpath)} is there but collected no test"
             )
+        missing = totals(self.outcomes.all()).missing
+        if missing:
+            troubles.append(
+                f"goldens are missing ({missing}), to which those that are unused may belong"
+            )
         if session.exitstatus not in _ENDED:
             troubles.append("the run did not come to its end")
         self.refusal = policy.prune_refusal(policy.Run((), tuple(troubles)))
@@ -78,15 +83,19 @@ class Ending:
             if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
+        self.deleted = self._files(self.survey.gone)
         for path in self.survey.gone:
             inventory.delete(path)
-            self.deleted.append(relative(path, self.config.rootpath))
+
+    def _files(self, goldens: Iterable[Path]) -> list[list[str]]:
+        """The files of each golden, as whoever started the run would name them."""
+        here = self.config.invocation_params.dir
+        return [[relative(file, here) for file in inventory.files(path)] for path in goldens]
 
     def show(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the summary's section, if there is anything to say."""
-        root = self.config.rootpath
-        unused = [relative(path, root) for path in self.survey.unused]
-        gone = [] if self.deleted else [relative(path, root) for path in self.survey.gone]
+        unused = self._files(self.survey.unused)
+        gone = [] if self.deleted else self._files(self.survey.gone)
         checks = self.outcomes.all()
         unplaced = self.outcomes.unplaced
         if not (checks or unused or gone or self.deleted or self.refusal or unplaced):
@@ -124,4 +133,20 @@ class Ending:
                 "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
                 "parametrised."
             )
-        return notes + ([self.refusal] if self.refusal else [])
+        return notes + self._ignored(checks) + ([self.refusal] if self.refusal else [])
+
+    def _ignored(self, checks: list[Check]) -> list[str]:
+        root = self.config.rootpath
+        written = [root / check.golden for check in checks if check.written]
+        if not written:
+            return []
+        from pytest_nnxrng.golden import ignored
+
+        files = [file for path in written for file in inventory.files(path)]
+        rules = ignored.rules(files, root)
+        if not rules:
+            return []
+        return [
+            f"git ignores goldens that were written ({'; '.join(rules)}): a clone would lack them, "
+            f"and fail. Take that out, or add below it: !**/{self.settings.folder}/**"
+        ]

@@ -71,7 +71,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) -> str:
     """What other processes made of the test, if it is not what this one did."""
     from pytest_nnxrng.check import agreement
+    from pytest_nnxrng.check.renumber import renumber
 
+    if error is None:
+        renumber(checks)
     if isinstance(error, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
         checks.apart = "this process was interrupted"  # it waits for no other one
     told = agreement.finish(checks, error)
@@ -95,7 +98,7 @@ def pytest_runtest_makereport(
     if checks is not None and checks.results:
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
-        _attach(item, report, checks, _mismatch(call))
+        _attach(item, call, report, checks)
     return report
 
 
@@ -156,16 +159,18 @@ def _command(item: pytest.Item) -> str:
 
 def _attach(
     item: pytest.Item,
+    call: pytest.CallInfo[None],
     report: pytest.TestReport,
     checks: TestChecks | None,
-    told: Told | None,
 ) -> None:
     """Put on the report what the summary needs: reports are what xdist's workers send."""
     alone = unplaced(item)
     if checks is None and not alone and not _beside_goldens(item):
         return  # nothing will be asked of it
-    who, root = identity(item), item.config.rootpath
-    found = [_row(item.nodeid, result, root) for result in checks.results] if checks else []
+    who, root, told = identity(item), item.config.rootpath, _mismatch(call)
+    otherwise = _otherwise(call, report, checks)
+    results = checks.results if checks else []
+    found = [_row(item.nodeid, result, root, otherwise) for result in results]
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
@@ -174,6 +179,16 @@ def _attach(
         "checks": [row.to_json() for row in found],
         "failure": told.to_json() if told is not None and report.failed else None,
     }
+
+
+def _otherwise(
+    call: pytest.CallInfo[None], report: pytest.TestReport, checks: TestChecks | None
+) -> str:
+    """Why a test's goldens would not be written but for the checks that failed."""
+    own = call.excinfo is None or isinstance(call.excinfo.value, SnapshotMismatch)
+    if hasattr(report, "wasxfail"):
+        return "its test is expected to fail"
+    return "" if own and not (checks and checks.subtest_failed) else "its test fails otherwise, too"
 
 
 def _beside_goldens(item: pytest.Item) -> bool:
@@ -185,7 +200,7 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
-def _row(nodeid: str, result: Any, root: Path) -> Check:
+def _row(nodeid: str, result: Any, root: Path, otherwise: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
@@ -218,6 +233,10 @@ def _row(nodeid: str, result: Any, root: Path) -> Check:
         left=result.left,
         modules=tuple(map(machine.module, comparison.static)) if comparison else (),
         unrecorded=result.unrecorded,
+        elsewhere=relative(result.elsewhere, root) if result.elsewhere is not None else "",
+        moved=result.written and result.moves,
+        obtained=result.obtained,
+        withheld=(result.withheld or otherwise) if result.decision.fails else "",
     )
 
 
@@ -282,18 +301,19 @@ class Recorder:
             return
         if hasattr(self.config, "workeroutput"):
             # Tuples, which execnet can send.
-            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self._collected()))
+            self.config.workeroutput["nnxrng"] = list(dict.fromkeys(self.collected()))
         else:
             from pytest_nnxrng.hooks.session import Ending
 
-            self.end = Ending(self.config, [*self._collected(), *self.rows], self.troubles)
+            self.end = Ending(self.config, [*self.collected(), *self.rows], self.troubles)
             self.end.finish(session, self.reports)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.end is not None:
             self.end.show(terminalreporter)
 
-    def _collected(self) -> Iterator[Row]:
+    def collected(self) -> Iterator[Row]:
+        """What this process collected."""
         parts = {Path(arg.split("::")[0]).name for arg in self.config.args if "::" in arg}
         for item in self.items:
             who, file = identity(item), relative(item.path, self.config.rootpath)

@@ -40,6 +40,7 @@ class Leaf:
     sketch: Any = None  # a sketch.Sketch
     draws: tuple[str, ...] | None = None
     fixed_key: bool = False  # random, but from a key that is hard-coded in the model
+    fixed_at: str = field(default="", compare=False)  # the line of this run that does so
     initializer: str | None = None
     spots: str | None = None
     stored: bool = True

@@ -53,7 +53,7 @@ def _kept(leaf: Leaf, limit: int) -> Leaf:
             return made
     moments = Moments()
     summed = sketch(array, moments)
-    if shown is None and summed is not None:
+    if shown is None and summed is not None and not summed.by_steps and not summed.aside:
         shown = moments.row(summed.size, summed.nonfinite)
     spots = encode(at_spots(leaf, array), leaf.dtype, leaf.shape)
     shown = shown or statistics(array)

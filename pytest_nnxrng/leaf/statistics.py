@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_nnxrng.leaf.digest import blocks
+from pytest_nnxrng.leaf.digest import blocks, octets
 from pytest_nnxrng.leaf.dtypes import is_integer
+from pytest_nnxrng.leaf.grid import is_narrow
 from pytest_nnxrng.leaf.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
@@ -33,6 +34,8 @@ def statistics(array: Array | Slabs) -> Row:
     """
     if (plain := plainly(array)) is not None:
         return plain
+    if is_narrow(array.dtype):
+        return _counted(array)
     total = square = 0.0
     size = _parts(array) * array.size
     low, high, finite = math.inf, -math.inf, 0
@@ -59,6 +62,23 @@ def statistics(array: Array | Slabs) -> Row:
     mean = total / finite
     deviation = math.sqrt(max(square / finite - mean * mean, 0.0))
     return _row(mean + shift, deviation, low, high, size - finite)
+
+
+def _counted(array: Array | Slabs) -> Row:
+    """The same of floats of 8 bits and fewer, by how many there are of each."""
+    counts = np.zeros(256, np.int64)
+    for run in _runs(array):
+        counts += np.bincount(octets(run), minlength=256)
+    values = np.arange(256, dtype=np.uint8).view(array.dtype).astype(np.float64)
+    there = np.isfinite(values) & (counts > 0)
+    values, counts = values[there], counts[there]
+    finite = int(counts.sum())
+    if not finite:
+        return {"nonfinite": array.size}
+    mean = float(values @ counts) / finite
+    deviation = math.sqrt(float(np.square(values - mean) @ counts) / finite)
+    low, high = float(values.min()), float(values.max())
+    return _row(mean, deviation, low, high, array.size - finite)
 
 
 def plainly(array: Array | Slabs) -> Row | None:

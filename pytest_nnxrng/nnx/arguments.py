@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from pytest_nnxrng.nnx import flatten
@@ -111,6 +112,21 @@ def named_streams(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str,
                 name = f"{stream.tag}@{n}"
             named[name] = stream
     return named
+
+
+def row(stream: Any, after: Any) -> dict[str, Any] | None:
+    """A stream as goldens keep it, its ``end`` read off the same one ``after`` the build."""
+    key, count = stream.key[...], stream.count[...]
+    end = after.count[...] if after is not None else None
+    if any(isinstance(x, jax.core.Tracer) for x in (key, count, end)):
+        return None
+    found = {
+        "impl": str(jax.random.key_impl(key)),
+        "key": np.asarray(jax.random.key_data(key)).ravel().tolist(),
+        "count": np.asarray(count).tolist() if not count.shape else None,
+        "end": np.asarray(end).tolist() if end is not None and not end.shape else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _order_attributes(old: Any, new: Any, seen: set[int]) -> None:

@@ -161,6 +161,30 @@ class _Walk:
         visit(place, raw)
 
 
+class _Nodes(_Walk):
+    """Where nodes and Variables are; no array is looked at, so tracers may be among them."""
+
+    def visit(self, place: _Place, value: Any) -> None:
+        if isinstance(value, nnx.Variable):
+            self._is_new(place, value)
+        elif is_node(value):
+            if self._is_new(place, value):
+                self._each(place, value, self.visit)
+        elif not _is_leaf(value):
+            self._each(place, value, self.visit)
+
+
+def nodes(value: Any) -> dict[int, str]:
+    """The path of each NNX node and Variable of ``value``, by its id.
+
+    Raises:
+      UnsupportedValue: as ``flatten`` does, for what cannot be walked.
+    """
+    walk = _Nodes(None)
+    walk.visit(_Place(), value)
+    return {number: name for number, (name, _) in walk.seen.items()}
+
+
 def _children(place: _Place, value: Any) -> Iterator[tuple[Any, Any]]:
     try:
         # The first call asks about `value` itself, which may be its own child.

@@ -5,16 +5,18 @@ The file's form is documented in the README; ``FORMAT`` counts its changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
+import platform
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_nnxrng.golden.inventory import Survey
+from pytest_nnxrng.report.directory import BY, REPORT
 from pytest_nnxrng.run.outcomes import Outcomes, findings, totals
-from pytest_nnxrng.run.settings import BadSetting
 
 if TYPE_CHECKING:
     from pytest_nnxrng.compare.changed import Change
@@ -22,33 +24,6 @@ if TYPE_CHECKING:
     from pytest_nnxrng.leaf.leaf import Leaf
 
 FORMAT = 1
-REPORT, OBTAINED = "report.json", "obtained"
-
-
-def prepare(directory: Path) -> None:
-    """Make room for a report: an earlier one's files go, nothing else does.
-
-    Raises:
-      BadSetting: when ``directory`` is a file, or holds an ``obtained`` that is not ours.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise BadSetting(f"--nnx-report: {directory} is a file; name a folder")
-    obtained = directory / OBTAINED
-    if obtained.exists():
-        if not (directory / REPORT).exists():
-            raise BadSetting(
-                f"--nnx-report: {obtained} was not written by an earlier report; name another "
-                "folder"
-            )
-        shutil.rmtree(obtained)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Marks the folder as ours from the start, so that a killed run can be repeated.
-        (directory / REPORT).write_text("{}\n", encoding="utf-8")
-    except OSError as error:
-        raise BadSetting(
-            f"--nnx-report: {directory} cannot be written: {error.strerror or error}"
-        ) from None
 
 
 def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) -> None:
@@ -59,17 +34,28 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
 
     checks = sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
     document = {
+        "by": BY,
         "format": FORMAT,
+        "run": _versions(),
         "totals": asdict(totals(checks)),
-        "findings": [asdict(finding) for finding in findings(checks)],
+        "findings": [{"id": finding.id, **asdict(finding)} for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],
         "unused": relative(survey.unused),
         "gone": relative(survey.gone),
     }
-    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    text = json.dumps(finite(document), indent=1, allow_nan=False)
     temporary = directory / f".{REPORT}.{os.getpid()}"
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(directory / REPORT)
+
+
+def _versions() -> dict[str, str]:
+    """What this run ran on, for telling several reports apart; nothing is imported for it."""
+    found = {"python": platform.python_version(), "system": platform.system()}
+    for name in ("jax", "jaxlib", "flax"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def difference(found: Difference) -> dict[str, Any]:
@@ -99,9 +85,9 @@ def _leaf(leaf: Leaf | None) -> dict[str, Any] | None:
     return {"type": leaf.type, "dtype": leaf.dtype, "shape": list(leaf.shape), "draws": draws}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -90,6 +90,9 @@ def _describe(leaf: Leaf) -> str:
 
 
 def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
+    if numbers is None and old.stored:
+        told = f"the golden's values of this leaf are not there ({_statistics(old)})"
+        return wrap(f"the values differ; {told}")
     if numbers is None:
         return wrap(
             "the values differ; the golden keeps a digest of this leaf but not its values "
@@ -98,8 +101,8 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
     if numbers.sketched:
         return wrap(
             f"by the golden's sketch, its values not being stored: {numbers.sketched} (allowed "
-            f"{max(numbers.allowed, 0.0):.3g} for each element; the golden's largest is "
-            f"{numbers.scale:.3g})"
+            f"{max(numbers.allowed, 0.0):.3g} for each element; the golden's largest "
+            f"{_beside(numbers)}is {numbers.scale:.3g})"
         ) + _at(numbers)
     what = "spots" if numbers.spots else "elements"
     share = f"{numbers.differing:,} of {numbers.total:,} {what} differ"
@@ -112,9 +115,14 @@ def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:
         allowed = max(numbers.allowed, 0.0)
         lines[0] += f"; the largest difference is {numbers.worst:.3g}"
         lines.append(
-            f"(allowed {allowed:.3g}; the golden's largest element is {numbers.scale:.3g})"
+            f"(allowed {allowed:.3g}; the golden's largest element {_beside(numbers)}"
+            f"is {numbers.scale:.3g})"
         )
     return [part for line in lines for part in wrap(line)] + _at(numbers)
+
+
+def _beside(numbers: Numbers) -> str:
+    return "of those on its scale " if numbers.aside else ""
 
 
 def _at(numbers: Numbers) -> list[str]:

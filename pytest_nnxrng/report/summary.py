@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 
@@ -14,13 +15,13 @@ _FINDINGS = 8
 
 def lines(
     totals: Totals,
-    unused: Sequence[str],
-    gone: Sequence[str],
-    deleted: Sequence[str],
+    unused: Sequence[Sequence[str]],
+    gone: Sequence[Sequence[str]],
+    deleted: Sequence[Sequence[str]],
     notes: Sequence[str],
     findings: Sequence[Finding] = (),
 ) -> list[str]:
-    """The figures of the run, and what needs the reader's hand; goldens by their paths."""
+    """The figures of the run, and what needs the reader's hand; goldens by their files."""
     found = _wrap(_counts(totals, len(unused) + len(gone), len(deleted)))
     if totals.rounded:
         found += _wrap(
@@ -63,21 +64,33 @@ def lines(
     for finding in findings[:_FINDINGS]:
         goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
         leaves = f", {finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
-        leaves = leaves if finding.leaves else ""  # static state is no leaf's
         tests = f", {finding.tests} tests" if finding.tests > 1 else ""
-        found += _wrap(f"{finding.word}: {finding.text} ({goldens}{leaves}{tests})")
+        # A change of static state is one of modules, and of no leaf.
+        extent = goldens + (leaves if finding.leaves else "") + tests
+        found += _wrap(f"{finding.word}: {finding.text} ({extent})")
+    follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
+    if follow:
+        found += _wrap(
+            f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged. Look at them when "
+            "the models are accepted; --nnx-update-only takes them by the word follows alone."
+        )
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
-    if totals.missing or totals.changed:
+    if totals.movable:
+        found += _wrap(
+            f"Equal to goldens of tests that are gone: {totals.movable}. To move these to where "
+            "their tests are now: pytest --nnx-move-snapshots"
+        )
+    if totals.missing > totals.movable or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
-    # What nothing explains is looked at before it is accepted.
-    words = ",".join(sorted({finding.word for finding in findings} - {"unknown"}))
+    # What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
+    words = ",".join(sorted({f.word for f in findings} - {"unknown", "follows"}))
     if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
     if unused:
-        found += _listed("Unused: their tests passed without them (remove with git rm):", unused)
+        found += ["Unused: their tests passed without them. To remove them:", *_removal(unused)]
     if gone:
         found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
     if deleted:
@@ -90,6 +103,7 @@ def _counts(totals: Totals, unused: int, deleted: int) -> str:
         (totals.matched, "matched"),
         (totals.rounded, "matched by rounding"),
         (totals.written, "written"),
+        (totals.moved, "moved"),
         (totals.left, "left to another device"),
         (totals.missing, "missing"),
         (totals.changed, "changed"),
@@ -104,6 +118,18 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _listed(title: str, paths: Sequence[str]) -> list[str]:
-    more = [f"  ... and {len(paths) - _PATHS} more"] if len(paths) > _PATHS else []
-    return [title, *(f"  {path}" for path in paths[:_PATHS]), *more]
+def _listed(title: str, goldens: Sequence[Sequence[str]]) -> list[str]:
+    files = [f"  {file}" for golden in goldens[:_PATHS] for file in golden]
+    return [title, *files, *_more(goldens)]
+
+
+def _removal(goldens: Sequence[Sequence[str]]) -> list[str]:
+    """A command that can be pasted, a file a line."""
+    words = ["git rm --", *(shlex.quote(file) for golden in goldens[:_PATHS] for file in golden)]
+    lines = [f"  {word} \\" for word in words]
+    return [*lines[:-1], lines[-1].removesuffix(" \\"), *_more(goldens)]
+
+
+def _more(goldens: Sequence[Sequence[str]]) -> list[str]:
+    more = len(goldens) - _PATHS
+    return [f"  ... and {more} more goldens (--nnx-report=DIR lists all)"] if more > 0 else []

@@ -16,7 +16,6 @@ from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.report import rows
 from pytest_nnxrng.report.fold import folded, natural
-from pytest_nnxrng.report.rows import WIDTH as WIDTH
 from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.why.cause import Cause
 from pytest_nnxrng.why.structure import attribute
@@ -39,6 +38,9 @@ class Shown(Protocol):
     where: str
     comparison: Comparison | None
     problem: str
+    lacks: str
+    gone: str
+    new: str
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
@@ -62,10 +64,7 @@ class Told:
 def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosity: int = 0) -> Told:
     """What to say of a failed test: each failing check with its golden's path, then the way out."""
     blocks = [_check(shown, golden, verbosity) for shown, golden in results]
-    way_out = []
-    if command and any(_is_accepted_by_update(shown) for shown, _ in results):
-        written = all(shown.comparison is None for shown, _ in results)
-        way_out = [f"to {'write' if written else 'accept'}: {command}"]
+    way_out = _ways_out([shown for shown, _ in results], command) if command else []
     heads = [_head(shown, golden) for shown, golden in results if not _follows(shown)]
     heads = heads or [_head(shown, golden) for shown, golden in results]
     return Told(
@@ -73,6 +72,18 @@ def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosit
         headline=_printable(_cut("; ".join(heads))),
         key=_key([shown for shown, _ in results]),
     )
+
+
+def _ways_out(results: Sequence[Shown], command: str) -> list[str]:
+    found = []
+    if any(map(_is_movable, results)):
+        move = command.replace("--nnx-update-snapshots", "--nnx-move-snapshots")
+        found.append(f"to move: {move}")
+    rest = [shown for shown in results if not _is_movable(shown)]
+    if any(map(_is_accepted_by_update, rest)):
+        written = all(shown.comparison is None or _lacks_alone(shown) for shown in rest)
+        found.append(f"to {'write' if written else 'accept'}: {command}")
+    return found
 
 
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
@@ -92,11 +103,12 @@ def _cut(text: str) -> str:
 
 
 def _is_accepted_by_update(shown: Shown) -> bool:
-    return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
+    problem = shown.problem or shown.lacks
+    return (not problem and not shown.also) or "--nnx-update-snapshots" in problem
 
 
 def _key(results: Sequence[Shown]) -> str:
-    causes = [cause for shown in results for cause in shown.causes]
+    causes = [c for shown in results for c in shown.causes if c.word != "follows"]
     whole = all(shown.comparison and not shown.problem and not shown.also for shown in results)
     if not whole or not causes or any(cause.word in OPEN for cause in causes):
         return ""
@@ -112,12 +124,17 @@ def _check(shown: Shown, golden: str, verbosity: int) -> str:
         f"  file    {golden}",
         *_row("called", shown.where),
     ]
+    if shown.gone:
+        lines += _row("equals" if _is_movable(shown) else "beside", shown.gone)
+    if shown.new:
+        lines += _row("why", shown.new)
+    if shown.lacks and not shown.problem:
+        lines += wrap(shown.lacks, "  ")
     if shown.problem:
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += _causes(shown.causes, verbosity)
         lines += _leaves(shown.comparison, shown.causes, verbosity)
-        lines += _modules(shown.comparison.static) if verbosity >= 1 else []
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
 
@@ -129,10 +146,16 @@ def _head(shown: Shown, golden: str) -> str:
     if shown.comparison is None:
         built = "; the model depends on how it is built" if shown.also else ""
         return f"{name}: the golden is missing{built}"
+    if _is_movable(shown):
+        return f"{name}: the golden is missing; it equals one whose test is gone"
+    if _lacks_alone(shown):
+        return f"{name}: the golden lacks its values"
     if shown.comparison.matches and shown.also:
         return f"{name}: the model depends on how it is built"
     if _follows(shown):
         return f"{name}: follows from the model"
+    if not shown.causes:
+        return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
@@ -153,10 +176,19 @@ def _printable_line(line: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def _is_movable(shown: Shown) -> bool:
+    """Whether the check agrees with the golden of a test that is gone."""
+    agrees = shown.comparison is not None and shown.comparison.matches
+    return bool(shown.gone) and agrees and not (shown.problem or shown.lacks or shown.also)
+
+
+def _lacks_alone(shown: Shown) -> bool:
+    return bool(shown.lacks) and shown.comparison is not None and shown.comparison.matches
+
+
 def _follows(shown: Shown) -> bool:
     """Whether an output differs because the model did that the test checked before."""
-    compared = shown.comparison is not None and not shown.problem
-    return compared and not shown.also and not shown.causes
+    return bool(shown.causes) and all(cause.word == "follows" for cause in shown.causes)
 
 
 def _row(label: str, text: str) -> list[str]:
@@ -167,9 +199,7 @@ def _row(label: str, text: str) -> list[str]:
 
 
 def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
-    if not causes:
-        return _row("why", "it follows: the model that this test checked before differs")
-    lines = []
+    lines: list[str] = []
     for cause in causes:
         lines += _row("why", f"{cause.word}: {cause.text}")
         if verbosity < 1 and cause.word not in OPEN:
@@ -193,8 +223,6 @@ def _folded(cause: Cause) -> list[str]:
 def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> list[str]:
     differences = sorted(comparison.differences, key=lambda d: natural(d.path))
     hidden = set() if verbosity >= 1 else _explained(differences, causes)
-    if not causes and verbosity < 1:
-        hidden = {d.path for d in differences}  # it follows
     lines = _row("leaves", _counts(comparison, len(hidden)))
     left = [d for d in differences if d.path not in hidden]
     for title, group in (
@@ -208,18 +236,18 @@ def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> 
             lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
         if len(group) > most:
             lines.append(f"  ... and {len(group) - most} more leaves that differ (-vv: all)")
-    return lines
+    return lines + (_static(comparison.static) if verbosity >= 1 else [])
 
 
-def _modules(changes: Sequence[Change]) -> list[str]:
-    """Every static attribute that is not the golden's: the causes name a few modules of each."""
-    lines = []
+def _static(changes: Sequence[Change]) -> list[str]:
+    """The modules that are not as in the golden, apart from their leaves."""
+    lines = ["", "  modules: classes and static attributes, apart from the leaves"] * bool(changes)
     for path, found in itertools.groupby(changes, key=lambda change: change.path):
         lines.append(f"  {path or '(the value)'}")
         for change in found:
             was, now = attribute(change.expected), attribute(change.obtained)
             lines += wrap(f"{change.attribute}: golden {was}, now {now}")
-    return ["", "  modules, apart from their leaves:", *lines] if lines else []
+    return lines
 
 
 def _counts(comparison: Comparison, explained: int) -> str:
@@ -232,7 +260,9 @@ def _counts(comparison: Comparison, explained: int) -> str:
     if comparison.unread:
         counts.append(f"{len(comparison.unread)} agree but for values")
     counts.append(f"{len(differences)} differ")
-    if differences and explained == len(differences):
+    if not differences:
+        return ", ".join(counts)
+    if explained == len(differences):
         counts[-1] += ", as told above"
     elif explained:
         counts[-1] += f", {explained} of them as told above"
@@ -273,7 +303,7 @@ def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"  (file|called|leaves) "), {}),
-    (re.compile(r"to (accept|write): "), {"green": True}),
+    (re.compile(r"to (accept|write|move): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
     (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,7 +24,12 @@ class Check:
     without spots why. ``causes`` have word, leaves, text, evidence and finding;
     ``differences`` and ``modules`` are the report's rows; ``unrecorded``: the golden was made
     before static state was kept; ``left`` names the device of the run that writes the
-    golden in place of this check's.
+    golden in place of this check's. ``elsewhere`` is the golden that it was held against, if
+    that is not the check's own by name, and ``moved`` tells that this run made it so.
+    ``obtained`` has what the report holds to be accepted: its ``path`` in the report's folder and
+    ``digest``, the ``target`` that it would be written to, and the digest ``against`` of the
+    golden that it was compared with, None where there is none. ``withheld`` says why an update
+    would not write it.
     """
 
     test: str
@@ -47,6 +53,10 @@ class Check:
     left: str = ""
     modules: tuple[Mapping[str, Any], ...] = ()
     unrecorded: bool = False
+    elsewhere: str = ""
+    moved: bool = False
+    obtained: Mapping[str, Any] | None = None
+    withheld: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,6 +121,15 @@ class Finding:
     tests: int = 1
     place: str = ""  # ``model.py:14``, the user's line, where it is known
 
+    @property
+    def id(self) -> str:
+        """What names it on a command line, in any report that has it."""
+        return change_id(self.word, self.text)
+
+
+def change_id(word: str, text: str) -> str:
+    return hashlib.sha256(f"{word}: {text}".encode()).hexdigest()[:8]
+
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
     """The causes of a run's mismatches, those of one change as one, the widest first."""
@@ -143,6 +162,8 @@ class Totals:
     matched: int = 0
     rounded: int = 0
     written: int = 0
+    moved: int = 0
+    movable: int = 0
     missing: int = 0
     changed: int = 0
     unreadable: int = 0
@@ -172,7 +193,9 @@ def totals(checks: Iterable[Check]) -> Totals:
     return Totals(
         matched=count("matched"),
         rounded=count("rounded"),
-        written=len(every) - len(settled) - len(left),
+        written=sum(check.written and not check.moved for check in every),
+        movable=sum(c.status == "missing" and bool(c.elsewhere) for c in settled),
+        moved=sum(check.moved for check in every),
         missing=count("missing"),
         changed=count("different"),
         unreadable=count("unreadable") + count("locked"),

@@ -58,11 +58,13 @@ class Mode(NamedTuple):
     """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
 
     ``only`` (``--nnx-update-only``) narrows an update to goldens all of whose causes are in it.
+    ``move`` (``--nnx-move-snapshots``) moves goldens to where their tests are now.
     """
 
     update: bool = False
     refresh: bool = False
     only: frozenset[str] = frozenset()
+    move: bool = False
 
 
 class Settings(NamedTuple):

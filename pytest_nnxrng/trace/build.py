@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.repeats import compact
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.derivation import Trace, Untraceable, trace
@@ -21,13 +22,17 @@ Streams = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Build:
-    """A constructor with its arguments as they were before it was called."""
+    """A constructor with its arguments as they were before it was called.
+
+    ``called`` are those that it was called with: once it was, their streams stand at their ends.
+    """
 
     build: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     only: Any = None
     repeated: bool = False  # a second call was seen to give the same model
+    called: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
 
     @cached_property
     def traced(self) -> Trace | Untraceable:
@@ -46,6 +51,16 @@ class Build:
     def untraceable(self) -> str:
         """Why there is no trace; "" if there is one."""
         return "" if isinstance(self.traced, Trace) else str(self.traced)
+
+    @property
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """The streams as a golden keeps them; of what cannot be traced, what the Rngs tell."""
+        if self.trace is not None:
+            return streams(self.trace)
+        before = arguments.named_streams(self.args, self.kwargs)
+        after = arguments.named_streams(*self.called) if self.called is not None else {}
+        rows = {name: arguments.row(stream, after.get(name)) for name, stream in before.items()}
+        return {name: row for name, row in rows.items() if row is not None}
 
     def traces_alike(self) -> bool:
         """Whether a second trace of the constructor shows the same."""
@@ -84,6 +99,8 @@ def streams(traced: Trace | None) -> dict[str, dict[str, Any]]:
             "key": list(stream.key),
             "count": stream.count,
             "end": stream.end,
+            **({"draws": compact(stream.owners)} if stream.owners else {}),
+            **({"forks": {k: compact(v) for k, v in stream.forks.items()}} if stream.forks else {}),
         }
         for name, stream in (traced.streams.items() if traced is not None else ())
     }
@@ -97,19 +114,8 @@ def derived(flat: Flat, traced: Trace) -> Flat:
         if found is None:
             return leaf
         fixed = found.raw_key and not found.draws
-        return leaf.but(draws=found.draws, initializer=found.initializer, fixed_key=fixed)
+        at = found.raw_at if fixed else ""
+        made = found.initializer
+        return leaf.but(draws=found.draws, initializer=made, fixed_key=fixed, fixed_at=at)
 
     return flat.each(one)
-
-
-def rekeyed_streams(recorded: Streams, running: Streams) -> frozenset[str]:
-    """The streams whose base key is not the one that the golden recorded."""
-    return frozenset(
-        name
-        for name, stream in running.items()
-        if isinstance(recorded.get(name), dict) and _base(recorded[name]) != _base(stream)
-    )
-
-
-def _base(stream: Mapping[str, Any]) -> tuple[Any, Any]:
-    return stream.get("impl"), stream.get("key")

@@ -33,6 +33,7 @@ from pytest_nnxrng.trace.expression import (
 )
 from pytest_nnxrng.trace.fingerprint import Walk
 from pytest_nnxrng.trace.loops import Drawn
+from pytest_nnxrng.trace.owners import Calls, Site, owner, reached, watched
 from pytest_nnxrng.trace.source import caller, is_draw, origin, where
 
 
@@ -46,7 +47,9 @@ class Draw:
 
     ``label`` is ``params#3``, or a chain such as ``params#3/0``: draw 0 of the stream that was
     forked or split from ``params#3``. ``*`` stands for a count that cannot be known, as in a
-    ``while_loop``. ``where`` is the user's line, ``model.py:14: self.norm = ...``.
+    ``while_loop``. ``where`` is the user's line, ``model.py:14: self.norm = ...``. ``owner`` is
+    the path of the Variable that the key reaches, or of the module under construction; these
+    are the ``sites``, innermost first.
     """
 
     stream: str
@@ -54,6 +57,8 @@ class Draw:
     label: str
     where: str
     module: str
+    owner: str = ""
+    sites: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Derivation:
 
     ``draws`` are the labels of the keys that its value depends on, in the order drawn; a name
     without a count (``params``) is the stream's base key itself. ``initializer`` is a hash (16
-    hex digits) of the computation without keys and counts.
+    hex digits) of the computation without keys and counts. ``raw_at`` is the user's line that makes
+    the one key which is no stream's.
     """
 
     draws: tuple[str, ...]
@@ -70,19 +76,24 @@ class Derivation:
     proven: bool = True
     note: str = ""
     raw_key: bool = False
+    raw_at: str = ""
 
 
 @dataclass(frozen=True)
 class Stream:
     """A stream of the given Rngs: base key data, and its count before and after the build.
 
-    Counts are tuples, in C order, for a stream that holds an array of keys.
+    Counts are tuples, in C order, for a stream that holds an array of keys. ``owners`` are those
+    of all draws between these counts, in order; () where one of them is not known. ``forks``
+    are those of the streams that were forked or split from a draw, by its count: ``3``, ``3/0``.
     """
 
     impl: str
     key: tuple[int, ...]
     count: int | tuple[int, ...]
     end: int | tuple[int, ...]
+    owners: tuple[str, ...] = ()
+    forks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     counts = [stream.count[...] for stream in streams.values()]
     if any(isinstance(value, jax.core.Tracer) for value in (*keys, *counts)):
         raise Untraceable("the Rngs belong to a JAX transformation (jit, grad, vmap, ...)")
-    place, staged = caller(), _Staged()
+    place, staged, calls = caller(), _Staged(), Calls()
 
     def function(keys: list[Any], counts: list[Any]) -> Any:
         copied, copied_kwargs = copy_arguments(args, kwargs)
@@ -140,13 +151,16 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
             set_value(stream.key, key)
             set_value(stream.count, count)
         # In a list, since a split of a bare array or None is not defined.
-        staged.graphdef, state = nnx.split([build(*copied, **copied_kwargs)], **GRAPH)
+        model = build(*copied, **copied_kwargs)
+        calls.locate(model)
+        staged.graphdef, state = nnx.split([model], **GRAPH)
         staged.state, staged.treedef = jax.tree_util.tree_flatten(state)
         arrays = [leaf for leaf in staged.state if isinstance(leaf, jax.Array)]
         return arrays, [stream.count[...] for stream in inner]
 
     try:
-        closed, (shapes, _) = jax.make_jaxpr(function, return_shape=True)(keys, counts)
+        with watched(calls, function.__code__):
+            closed, (shapes, _) = jax.make_jaxpr(function, return_shape=True)(keys, counts)
     except Exception as error:
         raise Untraceable(_one_line(error)) from error
 
@@ -165,16 +179,20 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     drawn = [entry for entry in reversed(once.values()) if is_draw(entry.equation)]
     ends = _ends(closed, outputs[len(shapes) :], keys, counts)
     indices = _indices(staged)
+    leaves = _derivations(staged, indices, outputs, _order(drawn), walk.raw)
+    draws = _draws(drawn, leaves, calls, place)
     return Trace(
         model=_model(staged, shapes),
-        leaves=_derivations(staged, indices, outputs, _order(drawn)),
-        draws=tuple([_draw(atom, entry, place) for entry in drawn for atom in entry.atoms]),
+        leaves=leaves,
+        draws=draws,
         streams={
             name: Stream(
                 impl=str(jax.random.key_impl(key)),
                 key=tuple(np.asarray(jax.random.key_data(key)).ravel().tolist()),
                 count=_count(count),
                 end=_count(end),
+                owners=_owners(name, _count(count), _count(end), draws),
+                forks=_forks(name, draws),
             )
             for name, key, count, end in zip(streams, keys, counts, ends, strict=True)
         },
@@ -204,11 +222,15 @@ def _stand_in(leaf: Any, shapes: Iterator[Any]) -> Any:
 
 
 def _derivations(
-    staged: _Staged, indices: Mapping[str, int], outputs: list[Value], order: Mapping[Atom, int]
+    staged: _Staged,
+    indices: Mapping[str, int],
+    outputs: list[Value],
+    order: Mapping[Atom, int],
+    raw: Mapping[Atom, set[str]],
 ) -> dict[str, Derivation]:
     values = iter(outputs)
     derivations = [
-        _derivation(next(values), order) if isinstance(leaf, jax.Array) else _constant(leaf)
+        _derivation(next(values), order, raw) if isinstance(leaf, jax.Array) else _constant(leaf)
         for leaf in staged.state
     ]
     return {path: derivations[i] for path, i in indices.items()}
@@ -252,9 +274,12 @@ def _constant(leaf: Any) -> Derivation:
     return Derivation((), code.hex()[:16], proven, "" if proven else "is a numpy array")
 
 
-def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
+def _derivation(
+    value: Value, order: Mapping[Atom, int], raw: Mapping[Atom, set[str]]
+) -> Derivation:
     keys = [(i, atom) for i, atom in enumerate(value.atoms) if is_key(atom)]
     keys.sort(key=lambda pair: _rank(pair[1], order))
+    lines = {line for atom in value.atoms for line in raw.get(atom, ())}
     notes = list(dict.fromkeys([atom[1] for atom in value.atoms if not is_key(atom)]))
     # Sorting loses which key is used in which place, so the hash holds the permutation.
     places = ",".join([str(i) for i, _ in keys])
@@ -264,6 +289,7 @@ def _derivation(value: Value, order: Mapping[Atom, int]) -> Derivation:
         proven=all(atom[0] != IMPURE and UNKNOWN not in atom for atom in value.atoms),
         note="; ".join(notes) or _unknown_count([atom for _, atom in keys]),
         raw_key=any(atom[0] == RAW for atom in value.atoms),
+        raw_at=next(iter(lines)) if len(lines) == 1 else "",
     )
 
 
@@ -293,10 +319,44 @@ def _rank(atom: Atom, order: Mapping[Atom, int]) -> tuple[int, str]:
     return -1, _label(atom)
 
 
-def _draw(atom: Atom, entry: Drawn, place: str) -> Draw:
+def _draws(
+    drawn: list[Drawn], leaves: Mapping[str, Derivation], calls: Calls, place: str
+) -> tuple[Draw, ...]:
+    known = reached({path: leaf.draws for path, leaf in leaves.items()})
+    every = [(atom, entry.equation) for entry in drawn for atom in entry.atoms]
+    for atom, equation in every:
+        reaches = known.get(_label(atom), [])
+        if len(reaches) == 1:
+            calls.learn(equation, reaches[0])
+    return tuple([_draw(a, e, known.get(_label(a), []), calls, place) for a, e in every])
+
+
+def _draw(atom: Atom, equation: Any, reaches: list[str], calls: Calls, place: str) -> Draw:
     count = atom[-1] if isinstance(atom[-1], int) else None
-    line, module = origin(entry.equation)
-    return Draw(str(atom[0]), count, _label(atom), line or place, module)
+    (line, module), sites = origin(equation), calls.sites(equation)
+    drawer = owner(sites, reaches) or (f"({module})" if module and not sites else "")
+    return Draw(str(atom[0]), count, _label(atom), line or place, module, drawer, sites)
+
+
+def _owners(name: str, count: Any, end: Any, draws: tuple[Draw, ...]) -> tuple[str, ...]:
+    if not (isinstance(count, int) and isinstance(end, int)):
+        return ()
+    own = {d.count: d.owner for d in draws if d.stream == name and "/" not in d.label}
+    every = len(own) == end - count and all(i in own for i in range(count, count + len(own)))
+    return tuple([own[i] for i in range(count, end)]) if every else ()
+
+
+def _forks(name: str, draws: tuple[Draw, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[int | None, str]] = {}
+    for draw in draws:
+        parent, slash, _ = draw.label.rpartition("/")
+        if draw.stream == name and slash:
+            found.setdefault(parent.partition("#")[2], {})[draw.count] = draw.owner
+    return {
+        parent: tuple(own[i] for i in range(len(own)))
+        for parent, own in found.items()
+        if set(own) == set(range(len(own))) and UNKNOWN not in parent
+    }
 
 
 def _ends(closed: Any, outputs: list[Value], keys: list[Any], counts: list[Any]) -> list[Any]:

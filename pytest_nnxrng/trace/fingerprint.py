@@ -51,6 +51,7 @@ class Walk:
 
     def __init__(self, where: Callable[[Any], str], given: Callable[[Any], bool]) -> None:
         self.drawn: list[Drawn] = []
+        self.raw: dict[Atom, set[str]] = {}  # keys that are no stream's -> their lines
         self.purity = Purity()
         self._where = where
         self._given = given
@@ -99,7 +100,11 @@ class Walk:
         if name == "random_fold_in":
             return [self._fold_in(equation, *inputs)]
         if name in ("random_seed", "random_wrap", "random_unwrap"):
-            return [_rewrapped(equation, inputs[0])]
+            made = _rewrapped(equation, inputs[0])
+            for atom in made.atoms:
+                if atom[0] == RAW and atom not in inputs[0].atoms:
+                    self.raw.setdefault(atom, set()).add(self._where(equation))
+            return [made]
         if name in IDENTITIES and len(inputs) == len(equation.outvars):
             return inputs
         if name == "scan":

@@ -33,8 +33,8 @@ def caller() -> str:
     """The nearest line of the user's on this thread's stack."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if _is_users(frame.f_code.co_filename):
-            return place(frame.f_code.co_filename, frame.f_lineno)
+        if is_users(frame.f_code.co_filename):
+            return place_of(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return ""
 
@@ -78,18 +78,18 @@ def origin(equation: Any) -> tuple[str, str]:
         owner, _, name = code.co_qualname.rpartition(".")
         if name == "__init__" and not module and not file.startswith(_JAX):
             module = owner.rpartition(".")[2]
-        if _is_users(file):
-            return place(file, line), module
+        if is_users(file):
+            return place_of(file, line), module
     return "", module
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
     if file.startswith(_LIBRARIES):
         return False
     return not file.startswith(_STANDARD) or any(part in file for part in _THIRD_PARTY)
 
 
-def place(file: str, line: int) -> str:
+def place_of(file: str, line: int) -> str:
     """``tests/model.py:14: self.norm = ...``: the file as a terminal in this folder finds it."""
     text = linecache.getline(file, line).strip()
     path = Path(file)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -23,6 +23,9 @@ _REWRITES = (
 )
 
 
+LIKELY = "likely"
+
+
 @dataclass(frozen=True)
 class Cause:
     """Why leaves no longer match: one of ``words.MEANINGS``, a line of text, and its proof.
@@ -38,26 +41,50 @@ class Cause:
     finding: str = ""
     place: str = ""
 
+    @property
+    def accepted_as(self) -> str:
+        """The word that accepts it: what is likely is not proven."""
+        return "unknown" if self.evidence == LIKELY else self.word
+
     def __post_init__(self) -> None:
         if self.word not in MEANINGS:
             raise ValueError(f"{self.word!r} is no word for a cause")
 
 
+class Site(Protocol):
+    """A module under construction."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def cls(self) -> str: ...
+    @property
+    def where(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A key drawn by this run's build: its label, the user's line, the module being built."""
+    """A key drawn by this run's build: its label, the user's line, the module being built.
+
+    ``sites`` are all modules under construction, innermost first: path, class, the user's line.
+    """
 
     label: str
     where: str = ""
     module: str = ""
+    sites: Sequence[Site] = ()
 
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """What became of the model that an output comes from, where its test checked it before."""
+    """What became of the model that an output comes from, where its test checked it before.
+
+    ``moved``: a leaf that the golden and the model both have is not the same.
+    """
 
     checked: bool = False
     causes: tuple[Cause, ...] = ()
+    moved: bool = True
 
     @property
     def matched(self) -> bool:
@@ -75,6 +102,7 @@ class Evidence:
     model is rebuilt under recorded flags to those flags, ``touched`` those that change with
     these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
     these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
+    ``renamed`` maps the golden's paths to ours.
     """
 
     kind: str
@@ -91,8 +119,15 @@ class Evidence:
     rebuilt: bool = False
     repeats: bool = True
     untraceable: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
     model: ModelCheck = field(default_factory=ModelCheck)
     proof: str = "derivation"
+
+
+def line_of(where: str) -> str:
+    """``model.py:14: self.norm = ...`` -> ``model.py:14``; "" of what names no line."""
+    place = where.partition(": ")[0]
+    return place if place.rpartition(":")[2].isdecimal() else ""
 
 
 def same_fingerprints(changed: Iterable[str]) -> bool:

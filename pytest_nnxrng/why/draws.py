@@ -6,32 +6,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.compare.estimate import difference
-from pytest_nnxrng.compare.numbers import gap_at_spots
+from pytest_nnxrng.compare.gap import gap_at_spots
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements
-from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named, once
+from pytest_nnxrng.why.cause import Cause, Evidence, comparable, line_of, named, once
+from pytest_nnxrng.why.order import before_the_build, by_owners
 
-_FEWEST = 8  # elements from which a constant ratio says something
+_FEWEST = 8  # elements, no two alike, from which a constant ratio says something
+_FINE = 1e-5  # the step of a dtype whose rounding is no share of an element
+
+
+_Link = int | str  # a count, or what stands for one that is not known
 
 
 @dataclass(frozen=True)
 class _Move:
     path: str
     stream: str
-    old: tuple[int, ...]
-    new: tuple[int, ...]
+    old: tuple[_Link, ...]
+    new: tuple[_Link, ...]
 
     @property
-    def shift(self) -> int:
-        return self.new[0] - self.old[0] if self.old and self.new else 0
+    def shift(self) -> int | None:
+        """By how many draws, where both are known."""
+        old, new = self.old[:1], self.new[:1]
+        known = [link for link in (*old, *new) if isinstance(link, int)]
+        return known[1] - known[0] if len(known) == 2 else 0 if old == new else None
 
 
 def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
@@ -39,10 +48,14 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     renamed_streams: dict[tuple[str, str], list[str]] = {}
     moves: list[_Move] = []
     initializers: list[str] = []
+    fixed: dict[tuple[str, str, str], list[str]] = {}
     for d in differences:
         old, new = evidence.expected[d.path], evidence.obtained[d.path]
         assert old.draws is not None
         assert new.draws is not None
+        if old.fixed_key != new.fixed_key and (old.draws or new.draws):
+            fixed.setdefault((_sources(old), _sources(new), new.fixed_at), []).append(d.path)
+            continue
         if len(old.draws) == len(new.draws):
             for then, now in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
                 stream = then[0]
@@ -61,6 +74,8 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
         proven = evidence.proof == "derivation"
         if proven and old.initializer == new.initializer:
             continue
+        if has_unknown_count(old) or has_unknown_count(new):
+            continue  # such a count is part of the hash
         differs = comparable(evidence) and old.initializer != new.initializer
         # A fit of samples is less exact than the ratio of the values themselves.
         if differs or _is_scaled(evidence, old, new):
@@ -69,15 +84,31 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
     for (was, is_), paths in renamed_streams.items():
         text = f"drawn from `{is_}`, in the golden from `{was}`: {named(paths)}"
         causes.append(Cause("stream", once(paths), text, evidence.proof, f"`{was}` -> `{is_}`"))
+    for (was, is_, where), paths in fixed.items():
+        text = f"drawn from {is_}, in the golden from {was}: {named(paths)}"
+        text += f" (see {where})" if where else ""
+        change = f"{was} -> {is_}"
+        causes.append(Cause("stream", once(paths), text, evidence.proof, change, line_of(where)))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
 
 
-def _parse(label: str) -> tuple[str, tuple[int, ...]]:
+def _parse(label: str) -> tuple[str, tuple[_Link, ...]]:
     stream, _, chain = label.partition("#")
     links = chain.split("/") if chain else []
-    return stream, tuple(int(link) if link.isdecimal() else hash(link) for link in links)
+    return stream, tuple([int(link) if link.isdecimal() else link for link in links])
+
+
+def _sources(leaf: Leaf) -> str:
+    names = dict.fromkeys(_parse(label)[0] for label in leaf.draws or ())
+    if not names and leaf.fixed_key:
+        return "a key that is fixed in the code"
+    return ", ".join(f"`{name}`" for name in names) or "no key"
+
+
+def has_unknown_count(leaf: Leaf) -> bool:
+    return any("*" in _parse(label)[1] for label in leaf.draws or ())
 
 
 def _base_moved(stream: str, evidence: Evidence) -> bool:
@@ -95,7 +126,7 @@ def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     both = sorted(old.keys() & new.keys())
     every = all(_base_moved(name, evidence) for name in both)
     shown = ", ".join(
-        f"{name} {_seed(old[name])} -> {_seed(new[name])}"
+        f"{name} {seed_of(old[name])} -> {seed_of(new[name])}"
         for name in both
         if _base_moved(name, evidence)
     )
@@ -107,7 +138,7 @@ def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     return [Cause("stream", paths, text, "base keys", shown)]
 
 
-def _seed(stream: Mapping[str, Any]) -> str:
+def seed_of(stream: Mapping[str, Any]) -> str:
     key = stream.get("key")
     if isinstance(key, list | tuple) and len(key) == 2 and key[0] == 0:
         return str(key[1])
@@ -117,31 +148,54 @@ def _seed(stream: Mapping[str, Any]) -> str:
 def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
     causes = []
     for stream in dict.fromkeys(move.stream for move in moves):
-        every = sorted((m for m in moves if m.stream == stream), key=lambda m: m.new)
+        every = [m for m in moves if m.stream == stream]
         forked = [m for m in every if len(m.old) != len(m.new)]
         if forked:
             causes.append(_forked(evidence, stream, forked))
-        here = [m for m in every if m not in forked]
-        runs: list[list[_Move]] = []
-        for move in here:
-            if runs and runs[-1][0].shift == move.shift:
-                runs[-1].append(move)
-            else:
-                runs.append([move])
-        shifts = [run[0].shift for run in runs]
-        # Insertions alone (or removals alone) shift later leaves ever further.
-        if (
-            len(runs) > 1
-            and not (shifts == sorted(shifts) and shifts[0] > 0)
-            and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
-        ):
-            causes.append(_reordered(evidence, stream, here))
-            continue
-        before = 0
-        for run in runs:
-            causes.append(_shifted(evidence, stream, run, before))
-            before = run[0].shift
+        unknown = [m for m in every if m.shift is None]
+        if unknown:
+            causes.append(_unknown(evidence, stream, unknown))
+        here = [m for m in every if m not in forked and m not in unknown]
+        found = by_owners(evidence, stream, here) if here else []
+        causes += _by_counts(evidence, stream, here) if found is None else found
     return causes
+
+
+def _by_counts(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> list[Cause]:
+    """Of a golden that does not tell who drew which key: where counts grow apart."""
+    here = sorted(moves, key=lambda move: [str(link).zfill(10) for link in move.new])
+    runs: list[list[_Move]] = []
+    for move in here:
+        if runs and runs[-1][0].shift == move.shift:
+            runs[-1].append(move)
+        else:
+            runs.append([move])
+    shifts = [run[0].shift or 0 for run in runs]
+    # Insertions alone (or removals alone) shift later leaves ever further.
+    if (
+        len(runs) > 1
+        and not (shifts == sorted(shifts) and shifts[0] > 0)
+        and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
+    ):
+        return [_reordered(evidence, stream, here)]
+    causes, before = [], 0
+    for run, shift in zip(runs, shifts, strict=True):
+        causes.append(_shifted(evidence, stream, run, before))
+        before = shift
+    return causes
+
+
+def _unknown(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+    first, paths = moves[0], once([m.path for m in moves])
+    text = (
+        f"{first.path} draws {_label(stream, first.new)}, in the golden "
+        f"{_label(stream, first.old)}: * is a count that is computed while building"
+    )
+    return Cause("draws", paths, text + _of(paths), evidence.proof, text)
+
+
+def _of(paths: Sequence[str]) -> str:
+    return f" ({named(paths)})" if len(paths) > 1 else ""
 
 
 def _forked(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
@@ -166,7 +220,7 @@ def _reordered(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause
 
 def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int) -> Cause:
     first, paths = run[0], once([move.path for move in run])
-    extra = first.shift - before
+    extra = (first.shift or 0) - before
     if not extra:
         text = (
             f"{first.path} draws {_label(stream, first.new)}, in the golden "
@@ -177,20 +231,13 @@ def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int)
     verb = "are" if abs(extra) > 1 else "is"
     entry = [side.get(stream, {}).get("count") for side in evidence.streams]
     if all(isinstance(n, int) for n in entry) and entry[1] - entry[0] == first.shift:
-        text = (
-            f"{what} had been drawn from `{stream}` before this build began "
-            f"({entry[0]} in the golden, {entry[1]} now): {named(paths)} moved"
-        )
-        return Cause(
-            "draws", paths, text, evidence.proof, f"{what} from `{stream}` before the build"
-        )
+        return before_the_build(stream, (entry[0], entry[1]), paths, evidence.proof)
     text = f"{what} {verb} drawn from `{stream}` before {first.path}: {named(paths)} moved"
     place = _place(evidence, stream, first) if extra > 0 else ""
     if place:
         text += f" (see {place})"
-    return Cause(
-        "draws", paths, text, evidence.proof, f"{what} from `{stream}` before {first.path}"
-    )
+    finding = f"{what} from `{stream}` before {first.path}"
+    return Cause("draws", paths, text, evidence.proof, finding, line_of(place))
 
 
 def _place(evidence: Evidence, stream: str, first: _Move) -> str:
@@ -205,29 +252,60 @@ def _place(evidence: Evidence, stream: str, first: _Move) -> str:
 
 def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
     groups: dict[str, list[str]] = {}
+    factors: list[tuple[float, str]] = []
     for path in paths:
         old, new = evidence.expected[path], evidence.obtained[path]
         same_keys = old.draws == new.draws and not any(
             _base_moved(_parse(draw)[0], evidence) for draw in new.draws or ()
         )
-        ratio = _ratio(old, new) if same_keys else None
-        if ratio is not None:
-            change = f"the values are {ratio:.6g} times the golden's"
-        elif bool(old.draws) != bool(new.draws):
-            change = (
-                "random now, constant in the golden"
-                if new.draws
-                else "constant now, random in the golden"
-            )
+        factor = ratio(old, new) if same_keys else None
+        if factor is not None:
+            factors.append((factor, path))
+            continue
+        if bool(old.draws) != bool(new.draws):
+            change = f"{_nature(new)} now, {_nature(old)} in the golden"
         else:
             change = "another computation from the key to the values"
             if same_keys and (old.digest is None or new.read is None):
                 change += _at_spots(old, new)
         groups.setdefault(change, []).append(path)
+    groups.update(_by_factor(evidence, factors))
     return [
         Cause("initializer", tuple(found), f"{change}: {named(found)}", evidence.proof, change)
         for change, found in groups.items()
     ]
+
+
+def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapping[str, list[str]]:
+    """The leaves of each ratio; those that rounding keeps apart are one."""
+    groups: list[tuple[float, float, list[str]]] = []
+    for factor, path in sorted(factors):
+        step = _step(evidence.expected[path].dtype)
+        if groups and factor - groups[-1][0] <= max(step, groups[-1][1]) * abs(factor):
+            groups[-1][2].append(path)
+        else:
+            groups.append((factor, step, [path]))
+    return {
+        f"the values are {factor:.{6 if step < _FINE else 3}g} times the golden's": paths
+        for factor, step, paths in groups
+    }
+
+
+def _step(dtype: str) -> float:
+    info: Any = ml_dtypes.finfo
+    return float(info(dtype_of(dtype)).eps)
+
+
+def _nature(leaf: Leaf) -> str:
+    if leaf.draws:
+        return "random"
+    known = "constant" in leaf.statistics or not leaf.size
+    if (
+        not known
+        and (found := leaf.read() if leaf.read is not None else elements(leaf)) is not None
+    ):
+        known = bool((found.reshape(-1) == found.reshape(-1)[0]).all())
+    return "constant" if known else "from no key"
 
 
 def _at_spots(old: Leaf, new: Leaf) -> str:
@@ -245,17 +323,17 @@ def _is_scaled(evidence: Evidence, old: Leaf, new: Leaf) -> bool:
     moved = any(_base_moved(_parse(draw)[0], evidence) for draw in drawn)
     if not drawn or old.draws != new.draws or moved or old.size < _FEWEST:
         return False
-    ratio = _ratio(old, new)
-    return ratio is not None and abs(ratio - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
+    factor = ratio(old, new)
+    return factor is not None and abs(factor - 1) > 4 * Tolerance(WEIGHTS).of(old.dtype)
 
 
-def _ratio(old: Leaf, new: Leaf) -> float | None:
+def ratio(old: Leaf, new: Leaf) -> float | None:
     """The constant c with new = c * old to rounding, if there is one that is not 1."""
     if not is_inexact(old.dtype) or dtype_of(old.dtype).kind == "c":
         return None
     if old.read is None and old.sketch is not None and new.read is not None:
-        ours = sketch(new.contents())
-        if ours is None or ours.size != old.sketch.size:
+        ours = sketch(new.contents(), form=old.sketch.form)
+        if ours is None or ours.size != old.sketch.size or old.sketch.by_steps:
             return None
         return difference(old.sketch, ours).factor
     if new.slabs is not None and new.slabs.nbytes > SLAB:
@@ -267,11 +345,16 @@ def _ratio(old: Leaf, new: Leaf) -> float | None:
     a, b = (array.astype(np.float64).reshape(-1) for array in (x, y))
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or not a.any():
         return None
-    ratio = float(a @ b / (a @ a))
-    allowed = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max())
-    fits = bool(np.abs(b - ratio * a).max() <= allowed)
-    return ratio if fits and ratio and f"{ratio:.6g}" != "1" else None
+    if len(np.unique(a)) < _FEWEST:
+        return None
+    factor = float(a @ b / (a @ a))
+    # Each element by itself, as a sample of another family is near in the middle of both. A float32
+    # near zero may be off by more, where the golden's instructions were others.
+    step = _step(old.dtype)
+    floor = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max()) if step < _FINE else 0.0
+    fits = bool((np.abs(b - factor * a) <= np.maximum(4 * step * np.abs(b), floor)).all())
+    return factor if fits and factor and f"{factor:.6g}" != "1" else None
 
 
-def _label(stream: str, chain: Sequence[int]) -> str:
+def _label(stream: str, chain: Sequence[_Link]) -> str:
     return f"{stream}#{'/'.join(map(str, chain))}"

@@ -14,6 +14,7 @@ from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.provenance import translated
 from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
@@ -22,7 +23,7 @@ from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck
 from pytest_nnxrng.why.diagnose import diagnose
-from pytest_nnxrng.why.origins import recall, translated
+from pytest_nnxrng.why.origins import recall
 from pytest_nnxrng.why.rebuild import Rebuild
 
 Changes = tuple[tuple[str, Any, Any], ...]
@@ -89,7 +90,9 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
     if not (build.traces_alike() if abstract else build.repeated or _repeats(build, obtained)):
         return replace(seen, repeats=False)
     now, keys = derived(obtained, trace), streams(trace)
-    seen = replace(seen, draws=tuple(Drawing(d.label, d.where, d.module) for d in trace.draws))
+    seen = replace(
+        seen, draws=tuple(Drawing(d.label, d.where, d.module, d.sites) for d in trace.draws)
+    )
     flags = _settable(mismatch.changes)
     if flags:
         keys = translated(keys, mismatch.golden.streams, mismatch.changes)
@@ -137,24 +140,35 @@ def _repeats(build: Build, obtained: Flat) -> bool:
     return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
 
 
+def _with_counts(streams: tuple[Any, Any], known: tuple[Streams, Streams]) -> tuple[Any, Any]:
+    """The counts of streams where they are known; recovered ones have none."""
+    filled = [
+        {name: {**dict(of.get(name, {})), **row} for name, row in side.items()}
+        for side, of in zip(streams, known, strict=True)
+    ]
+    return filled[0], filled[1]
+
+
 # -- a finished model ------------------------------------------------------------------
 
 
 def _from_values(mismatch: Mismatch, seen: Evidence) -> Evidence:
     """With the draws that the values tell, where they do on both sides."""
     golden, changes = mismatch.golden, mismatch.changes
-    seen = replace(seen, implied=_implied(mismatch.comparison, changes))
+    seen = replace(seen, implied=implied(mismatch.comparison, changes))
     running = {**golden.environment, **{name: new for name, _, new in changes}}
-    both = golden.streams, mismatch.given
+    build = mismatch.build
+    both = golden.streams, build.streams if build is not None else mismatch.given
     found = recall(mismatch.comparison, golden.environment, running, both, changes)
     if found is None:
-        return seen
+        # Of a build the Rngs themselves tell, whatever its leaves do not.
+        return replace(seen, streams=both) if build is not None else seen
     then, now = found.streams
     return replace(
         seen,
         expected={**seen.expected, **found.expected},
         obtained={**seen.obtained, **found.obtained},
-        streams=(then, translated(now, then, changes)),
+        streams=_with_counts((then, translated(now, then, changes)), both),
         reverted=found.reverted,
         touched=found.touched,
         proof="recovered from the values",
@@ -165,7 +179,7 @@ _KEYS = {"threefry2x32": "key<fry>", "rbg": "key<rbg>", "unsafe_rbg": "key<urbg>
 _WIDE = {"float32": "float64", "int32": "int64", "uint32": "uint64", "complex64": "complex128"}
 
 
-def _implied(comparison: Comparison, changes: Changes) -> dict[str, tuple[str, ...]]:
+def implied(comparison: Comparison, changes: Changes) -> dict[str, tuple[str, ...]]:
     """The leaves whose dtype follows from flags: without x64 there is no float64, say."""
     by_flag: dict[tuple[str, str], str] = {}
     for name, old, new in changes:

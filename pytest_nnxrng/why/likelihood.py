@@ -14,8 +14,8 @@ uniform on a grid of 2**kept. Two kinds of tests, each with a bound that holds a
   (Hoeffding 1963).
 * rank: the words' order is a uniform random permutation. Its number D of discordant pairs has
   E[q**D] = prod_j (1 - q**j) / (j (1 - q)) (Mahonian), so P(D <= d) <= min_q E[q**D] / q**d,
-  which is about 1 / n! at d = 0. Ties among words are broken by fixed fractions, ties among
-  values by position.
+  which is about 1 / n! at d = 0. Ties among words are broken by fixed fractions. Pairs of equal
+  values are left out: the moment is then that of n over the product of those of the groups.
 
 `Match.log_chance` is the smallest bound times the number of tests.
 """
@@ -94,7 +94,7 @@ def match(values: Floats, words: Words, kept: int, drawn: np.dtype[Any], eps: fl
     order = np.argsort(x, kind="stable")
     samples = _standard_samples(words, kept, drawn)
     affine, family, window, agree = _affine(x, order, samples, kept)
-    rising, falling = _rank_bounds(words[order])
+    rising, falling = _rank_bounds(words[order], x[order])
     log_chance = min(0.0, min(affine, rising, falling) + math.log(_TESTS))
     in_order = _in_order(x, words, falling < rising).sum()
     if affine < 0 and window <= max(_COARSE, 4 * eps):
@@ -150,15 +150,19 @@ def _log_tails(share: Floats, p: Floats) -> Floats:
     return np.where(share > p, -entropy, 0.0)
 
 
-def _rank_bounds(words: Words) -> tuple[float, float]:
+def _rank_bounds(words: Words, x: Floats) -> tuple[float, float]:
     """Logarithms of the bounds of the rank tests, rising and falling; words in values' order."""
     n = min(len(words), _RANKED)
-    chosen = words[np.linspace(0, len(words) - 1, n).round().astype(np.int64)]
-    u = chosen + np.random.default_rng(0).random(n)
-    discordant = int(np.triu(u[:, None] > u[None, :]).sum())
+    chosen = np.linspace(0, len(words) - 1, n).round().astype(np.int64)
+    u, levels = words[chosen] + np.random.default_rng(0).random(n), x[chosen]
+    differ = np.triu(levels[:, None] != levels[None, :])
+    discordant = int(((u[:, None] > u[None, :]) & differ).sum())
+    moments = _log_moments(n) - sum(
+        _log_moments(int(ties)) for ties in np.unique(levels, return_counts=True)[1] if ties > 1
+    )
     rising, falling = (
-        min(0.0, float((_log_moments(n) - d * np.log(_Q)).min()))
-        for d in (discordant, n * (n - 1) // 2 - discordant)
+        min(0.0, float((moments - d * np.log(_Q)).min()))
+        for d in (discordant, int(differ.sum()) - discordant)
     )
     return rising, falling
 

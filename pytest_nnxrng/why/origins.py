@@ -10,8 +10,10 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device.environment import under
-from pytest_nnxrng.leaf.dtypes import is_inexact
+from pytest_nnxrng.golden.provenance import translated
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements, places
 from pytest_nnxrng.why import recovery
@@ -63,10 +65,12 @@ def recall(
         and _can_tell(d.expected, d.obtained)
     ]
     pairs = [*pairs, *_renamed(comparison)][:_MOST]
-    if not pairs:
+    gone, came = _apart(comparison, pairs)
+    if not pairs and not (gone and came):
         return None
     counts = min(64 + 4 * comparison.leaves, 512)
-    theirs, ours = [_held(a, a) for a, _ in pairs], [_held(b, a) for a, b in pairs]
+    theirs = [_held(a, a) for a, _ in pairs] + [_held(a, a) for a in gone]
+    ours = [_held(b, a) for a, b in pairs] + [_held(b, b) for b in came]
     old, then = _origins(theirs, streams[0], recorded, counts)
     new, now = _origins(ours, streams[1], running, counts)
     flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
@@ -76,15 +80,19 @@ def recall(
     elif now and not then and not flags:
         old, then = _origins(theirs, now, recorded, counts)
     bases = translated(now, then, changes)
-    expected, obtained, reverted, touched = {}, {}, {}, {}
-    for (a, b), was, is_ in zip(pairs, old, new, strict=True):
+    expected, obtained = dict[str, Leaf](), dict[str, Leaf]()
+    reverted, touched = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
+    expected.update(_told(gone, old[len(pairs) :]))
+    obtained.update(_told(came, new[len(pairs) :]))
+    for (a, b), was, is_ in zip(pairs, old, new, strict=False):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
-        same, made = _alike(was, is_), f"as {a.path} in the golden"
+        stream = was.label.partition("#")[0]
+        moved = was.label != is_.label or _base(then, stream) != _base(bases, stream)
+        same, made = _alike(was, is_, a, moved), f"as {a.path} in the golden"
         expected[a.path] = a.but(draws=(was.label,), initializer=made)
         obtained[b.path] = b.but(draws=(is_.label,), initializer=made if same else "another")
-        stream = was.label.partition("#")[0]
-        same &= was.label == is_.label and _base(then, stream) == _base(bases, stream)
+        same &= not moved
         if flags and same and a.path == b.path:
             reverted[a.path] = flags
         elif flags and not same:
@@ -110,6 +118,38 @@ def _renamed(comparison: Comparison) -> list[tuple[Leaf, Leaf]]:
     ]
 
 
+def _apart(
+    comparison: Comparison, pairs: Sequence[tuple[Leaf, Leaf]]
+) -> tuple[list[Leaf], list[Leaf]]:
+    """What else went and came; each is told by itself, as nothing pairs them yet."""
+    paired = {leaf.path for pair in pairs for leaf in pair}
+    sides = [d.expected or d.obtained for d in comparison.differences if d.kinds == ("removed",)]
+    other = [d.expected or d.obtained for d in comparison.differences if d.kinds == ("added",)]
+    gone, came = (
+        [x for x in side if x is not None and x.path not in paired and _can_tell(x, x)][:_MOST]
+        for side in (sides, other)
+    )
+    return gone, came
+
+
+def _told(leaves: Sequence[Leaf], origins: Sequence[Origin | None]) -> dict[str, Leaf]:
+    return {
+        leaf.path: leaf.but(
+            draws=(origin.label,),
+            initializer=_made(origin),
+        )
+        for leaf, origin in zip(leaves, origins, strict=True)
+        if origin is not None and origin.share >= _MOST_OF_IT
+    }
+
+
+def _made(origin: Origin) -> str:
+    """The fit in the digits that repeat from draw to draw."""
+    scale, shift = origin.scale or 0.0, origin.shift or 0.0
+    offset = round(shift / scale, 2) + 0.0 if scale else 0.0  # no -0.0
+    return f"{origin.family} {abs(scale):.2g} {offset}"
+
+
 def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
     found: dict[Any, list[Leaf]] = {}
     for leaf in leaves:
@@ -119,7 +159,9 @@ def _by_form(leaves: Sequence[Leaf | None]) -> dict[Any, list[Leaf]]:
 
 
 def _can_tell(old: Leaf, new: Leaf) -> bool:
-    if (old.read or old.spots) is None or new.read is None or "constant" in old.statistics:
+    if (old.read or old.spots) is None or (new.read or new.spots) is None:
+        return False
+    if (new.read is None and old is not new) or "constant" in old.statistics:
         return False
     return is_inexact(old.dtype) and not old.rng
 
@@ -133,12 +175,17 @@ def _held(leaf: Leaf, golden: Leaf) -> Held:
     return Some(leaf.shape, places(leaf), found)
 
 
-def _alike(a: Origin, b: Origin) -> bool:
+def _alike(a: Origin, b: Origin, leaf: Leaf, moved: bool) -> bool:
+    """Whether both were made alike, as far as fits tell: those of a few bits tell little."""
     if a.family != b.family:
-        return False
+        return moved and is_small_float(leaf.dtype)
     if not a.scale or not b.scale:
         return True
-    return abs(a.scale / b.scale - 1) < _SAME_SCALE
+    allowed = _SAME_SCALE
+    if is_small_float(leaf.dtype):
+        step = Tolerance({}).of(leaf.dtype)  # of its grid, at the largest element
+        allowed = 8 * step / min(leaf.size, 1024) ** 0.5
+    return abs(a.scale / b.scale - 1) < allowed
 
 
 def _origins(
@@ -181,24 +228,3 @@ def _if_one(origin: Origin | None, streams: Mapping[str, Stream]) -> Origin | No
         return origin
     impl = streams[origin.label.partition("#")[0]].impl
     return None if impl == "unsafe_rbg" else origin
-
-
-def translated(ours: Streams, recorded: Streams, changes: Changes) -> dict[str, dict[str, Any]]:
-    """Our base keys as the same seeds give them under the recorded implementation and offset.
-
-    A threefry key is the seed in two words; an rbg key is that twice
-    (https://docs.jax.dev/en/latest/jax.random.html, and key data read off).
-    """
-    offset = next((old - new for n, old, new in changes if n == "jax_random_seed_offset"), 0)
-    found: dict[str, dict[str, Any]] = {}
-    for name, stream in ours.items():
-        there = recorded.get(name, stream)
-        key, impl = list(stream["key"]), there.get("impl", stream["impl"])
-        if len(key) % 2 == 0 and offset:
-            seed = ((key[0] << 32 | key[1]) + offset) % (1 << 64)
-            key = [seed >> 32, seed & 0xFFFFFFFF] * (len(key) // 2)
-        width = len(there.get("key") or key)
-        if width != len(key) and key[:2] * (len(key) // 2) == key:
-            key = key[:2] * (width // 2)
-        found[name] = {**stream, "impl": impl, "key": key}
-    return found

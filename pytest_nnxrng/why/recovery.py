@@ -17,7 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from pytest_nnxrng.leaf.dtypes import dtype_of
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_small_float
 from pytest_nnxrng.nnx import rngs
 from pytest_nnxrng.why import keystream, likelihood
 from pytest_nnxrng.why.keystream import THREEFRY, Keys, fold, join, split
@@ -183,7 +183,7 @@ def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
     """The leaf and its first slice, as far as they can hold enough evidence."""
     dtype = array.values.dtype if isinstance(array, Some) else array.dtype
     name = str(dtype)
-    if name not in keystream.DRAWN and not name.startswith("float8"):
+    if name not in keystream.DRAWN and not is_small_float(name):
         return
     if isinstance(array, Some):
         x = np.asarray(array.values, np.float64)
@@ -198,9 +198,11 @@ def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
         x = np.asarray(values.flat[tested], np.float64)
         levels, inverse, times = np.unique(x, return_inverse=True, return_counts=True)
         # One run of elements for all leaves, and so one search; unless it is padding, say.
-        screened = np.arange(min(values.size, _SCREENED))
+        # Of a few bits it takes more of them to see enough levels.
+        screened = np.arange(min(values.size, _SCREENED * (4 if is_small_float(name) else 1)))
         head = np.asarray(values.flat[screened], np.float64)
-        if np.isfinite(np.unique(head)).sum() < len(head) / 2:
+        few = np.isfinite(np.unique(head)).sum() < len(head) / 2
+        if few and not is_small_float(name):
             rare = tested[np.isfinite(x) & (times[inverse.reshape(-1)] < len(x) / 8)]
             screened = rare[_spread(len(rare), _SCREENED)]
             head = np.asarray(values.flat[screened], np.float64)
@@ -214,7 +216,7 @@ def _sources(name: str, x: Floats) -> tuple[str, ...]:
     """The dtypes that elements ``x`` of dtype ``name`` may have been drawn in, before a cast."""
     if name in _NARROW:
         return name, "float32"
-    if name.startswith("float8"):
+    if is_small_float(name):
         return "float32", *_NARROW
     with np.errstate(over="ignore"):
         exact = [n for n in _NARROW if np.array_equal(x, x.astype(n).astype(np.float64))]

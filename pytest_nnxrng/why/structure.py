@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pytest_nnxrng.compare.changed import Change, renamed
 from pytest_nnxrng.compare.differences import Difference
-from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.modules import CLASS
-from pytest_nnxrng.leaf.paths import parent, tail
+from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.placement import told
-from pytest_nnxrng.why.cause import Cause, Evidence, comparable, named
+from pytest_nnxrng.why.cause import Cause, Evidence, named
+from pytest_nnxrng.why.renames import renames, shown
 
 _Alias: TypeAlias = tuple[str | None, str | None]
 _NAMED = 3
 _CAME_AND_WENT = ("removed", "added")
+_RULES = 4  # that are shown
 _KINDS = {"type": "variable_type", "shape": "shape", "dtype": "dtype", "sharding": "sharding"}
 
 
 def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
+    """The causes, and the golden's paths under this run's names."""
     differences = [d for d in evidence.comparison.differences if d.path not in evidence.reverted]
-    causes: list[Cause] = []
+    gone, came = ({d.path: d.alias for d in differences if k in d.kinds} for k in _CAME_AND_WENT)
+    own_gone, own_came = ([p for p, a in side.items() if not any(a)] for side in (gone, came))
+    rules = renames(evidence, own_gone, own_came)
+    pairs = {old: new for rule in rules for old, new in rule.items()}
+    both = [_under_one_name(evidence, old, new) for old, new in pairs.items()]
+    causes = _kinds(evidence, [*differences, *both])
+    names = _renamed_aliases(gone, came)
+    for d in differences:
+        if "aliasing" in d.kinds and d.path not in {**gone, **came}:
+            old, new = d.alias
+            text = f"{d.path} was tied to {old}" if old else f"{d.path} was not tied"
+            text += f", now to {new}" if new else ", now it is not"
+            causes.append(Cause("aliasing", (d.path,), text, "", text))
+    untied = _untied(gone, came, {*pairs, *names}, {*pairs.values(), *names.values()})
+    causes += [cause for _, cause in untied]
+    if pairs or names:
+        causes.append(_renamed(rules, names))
+    known = {path for paths, _ in untied for path in paths}
+    every = {**pairs, **names}
+    for word, found, mapped in (("added", came, every.values()), ("removed", gone, every)):
+        paths = [path for path in found if path not in mapped and path not in known]
+        if paths:
+            some = [_tied(path, found[path]) for path in paths[:4]]
+            listed = ", ".join(some) + (", ..." if len(paths) > 4 else "")
+            text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
+            causes.append(Cause(word, tuple(paths), text, "", listed))
+    moved = renamed(evidence.comparison.alone, pairs)
+    return [*causes, *static((*evidence.comparison.static, *moved))], pairs
+
+
+def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
+    """Other types, shapes, dtypes and shardings of what both sides have."""
+    causes = []
     for kind, word in _KINDS.items():
         groups: dict[str, list[str]] = {}
         for d in differences:
@@ -35,35 +69,39 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
         for change, paths in groups.items():
             text = f"{change}: {named(paths)}"
             causes.append(Cause(word, tuple(paths), text, "", change))
-    gone, came = ({d.path: d.alias for d in differences if k in d.kinds} for k in _CAME_AND_WENT)
-    names = _renamed_aliases(gone, came)
-    for d in differences:
-        if "aliasing" in d.kinds and d.path not in {**gone, **came}:
-            old, new = d.alias
-            text = f"{d.path} was tied to {old}" if old else f"{d.path} was not tied"
-            text += f", now to {new}" if new else ", now it is not"
-            causes.append(Cause("aliasing", (d.path,), text, "", text))
-    pairs = _renamed(
-        evidence,
-        [path for path, alias in gone.items() if not any(alias)],
-        [path for path, alias in came.items() if not any(alias)],
-    )
-    every = pairs | names
-    if every:
-        shown = ", ".join(f"{old} -> {new}" for old, new in list(every.items())[:3])
-        more = ", ..." if len(every) > 3 else ""
-        text = f"{shown}{more}: same content under another path ({named(list(every))})"
-        causes.append(Cause("renamed", tuple(every.values()), text, "content", f"{shown}{more}"))
-    for word, found, known in (("added", came, every.values()), ("removed", gone, every.keys())):
-        paths = [path for path in found if path not in known]
-        if paths:
-            some = [_tied(path, found[path]) for path in paths[:4]]
-            shown = ", ".join(some) + (", ..." if len(paths) > 4 else "")
-            text = f"{named(paths)}: {shown}" if len(paths) > 1 else shown
-            causes.append(Cause(word, tuple(paths), text, "", shown))
-    moved = renamed(evidence.comparison.alone, pairs)
-    causes += static((*evidence.comparison.static, *moved))
-    return causes, pairs
+    return causes
+
+
+def _under_one_name(evidence: Evidence, old: str, new: str) -> Difference:
+    then, now = evidence.expected[old], evidence.obtained[new]
+    kinds = [kind for kind in ("type", "dtype") if getattr(then, kind) != getattr(now, kind)]
+    return Difference(new, tuple(kinds), then, now)
+
+
+def _renamed(rules: Sequence[Mapping[str, str]], names: Mapping[str, str]) -> Cause:
+    told = [shown(rule) for rule in rules] + [f"{old} -> {new}" for old, new in names.items()]
+    change = ", ".join(told[:_RULES]) + (", ..." if len(told) > _RULES else "")
+    paths = [new for rule in rules for new in rule.values()] + list(names.values())
+    text = f"{change}: the same under another path ({named(paths)})"
+    return Cause("renamed", tuple(paths), text, "content", change)
+
+
+def _untied(
+    gone: Mapping[str, _Alias], came: Mapping[str, _Alias], old: set[str], new: set[str]
+) -> list[tuple[list[str], Cause]]:
+    """Names that were tied and now have leaves of their own, and the other way round."""
+    found = []
+    for tied, leaves, side, known in ((gone, came, 0, new), (came, gone, 1, old)):
+        for path, alias in tied.items():
+            own = [p for p, a in leaves.items() if is_below(p, path) and not any(a)]
+            own = [p for p in own if p not in known]
+            if not alias[side] or not own:
+                continue
+            now = f"{path} was tied to {alias[0]}, now it is not"
+            text = now if not side else f"{path} was not tied, now to {alias[1]}"
+            cause = Cause("aliasing", tuple(own), f"{text}: {named(own)}", "", text)
+            found.append(([path, *own], cause))
+    return found
 
 
 def static(changes: Iterable[Change]) -> list[Cause]:
@@ -118,79 +156,6 @@ def _renamed_aliases(gone: Mapping[str, _Alias], came: Mapping[str, _Alias]) -> 
         if len(here := [path for path, (old, _) in gone.items() if old == target]) == 1
         and len(there := [path for path, (_, new) in came.items() if new == target]) == 1
     }
-
-
-def _renamed(evidence: Evidence, removed: Sequence[str], added: Sequence[str]) -> dict[str, str]:
-    """Old path -> new path, for what went and came with the same content.
-
-    Random leaves pair by their values, else by how they were made, where only one on each side
-    is like that; constants, which are alike everywhere, with the leaves beside them.
-    """
-    old, new = evidence.expected, evidence.obtained
-    pairs: dict[str, str] = {}
-
-    def pair(content: Callable[[Leaf], Any], left: Iterable[str], came: Iterable[str]) -> None:
-        here = _unique({path: old[path] for path in left if path not in pairs}, content)
-        there = {path: new[path] for path in came if path not in pairs.values()}
-        for key, path in _unique(there, content).items():
-            if key in here:
-                pairs[here[key]] = path
-
-    def form(leaf: Leaf) -> tuple[Any, ...]:
-        return leaf.type, leaf.shape, leaf.dtype
-
-    def random(leaf: Leaf) -> bool:
-        return bool(leaf.draws) if leaf.draws is not None else "constant" not in leaf.statistics
-
-    pair(
-        lambda leaf: (form(leaf), leaf.digest) if leaf.digest and random(leaf) else None,
-        removed,
-        added,
-    )
-
-    pair(
-        lambda leaf: (form(leaf), leaf.spots) if leaf.spots and random(leaf) else None,
-        removed,
-        added,
-    )
-
-    def made(leaf: Leaf) -> Any:
-        return (form(leaf), leaf.initializer) if leaf.draws and leaf.initializer else None
-
-    if comparable(evidence):
-        pair(lambda leaf: made(leaf) and (made(leaf), leaf.draws), removed, added)
-        pair(made, removed, added)
-    parents = {parent(a): parent(b) for a, b in pairs.items() if tail(a) == tail(b)}
-    alike = _groups(removed, old), _groups(added, new)
-    for content, group in _unique(alike[0], lambda found: found).items():
-        other = _unique(alike[1], lambda found: found).get(content)
-        if other is not None:
-            parents.setdefault(group, other)
-    for path in removed:
-        target = f"{parents.get(parent(path), '')}{tail(path)}"
-        if path not in pairs and parent(path) in parents and target in added:
-            pairs[path] = target
-    return {a: b for a, b in pairs.items() if form(old[a]) == form(new[b])}
-
-
-def _groups(paths: Iterable[str], leaves: Mapping[str, Leaf]) -> dict[str, tuple[Any, ...]]:
-    """Parent -> what lies below it: tails, types, shapes, dtypes and values."""
-    found: dict[str, list[Any]] = {}
-    for path in sorted(paths):
-        leaf = leaves[path]
-        found.setdefault(parent(path), []).append(
-            (tail(path), leaf.type, leaf.shape, leaf.dtype, leaf.digest)
-        )
-    return {parent: tuple(rows) for parent, rows in found.items() if parent}
-
-
-def _unique(items: Mapping[str, Any], content: Callable[[Any], Any]) -> dict[Any, str]:
-    found: dict[Any, list[str]] = {}
-    for path, item in items.items():
-        key = content(item)
-        if key is not None:
-            found.setdefault(key, []).append(path)
-    return {key: paths[0] for key, paths in found.items() if len(paths) == 1}
 
 
 def _plain(value: Any) -> str:

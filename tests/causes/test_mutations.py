@@ -55,6 +55,39 @@ def test_check_init_names_what_changed(
     assert words(found) == expected, found
 
 
+@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float16])
+def test_another_initializer_is_no_ratio(bench: Bench, dtype: Any, abstract: bool) -> None:
+    def build(init: Any, rngs: nnx.Rngs) -> nnx.Module:
+        model = nnx.Module()
+        for i in range(8):
+            layer = nnx.Linear(16, 16, kernel_init=init, param_dtype=dtype, rngs=rngs)
+            setattr(model, f"layer{i}", layer)
+        return model
+
+    def check(snapshot: Any, init: Any) -> None:
+        snapshot(abstract=abstract).check_init(build, init, seeded())
+
+    lecun = nnx.initializers.lecun_normal()
+    bench.write(lambda snapshot: check(snapshot, lecun))
+    (cause,) = bench.causes(lambda snapshot: check(snapshot, nnx.initializers.normal(0.02)))[0]
+    assert cause.text == "another computation from the key to the values: 8 leaves"
+    (cause,) = bench.causes(lambda snapshot: check(snapshot, nnx.initializers.he_normal()))[0]
+    assert cause.text.startswith("the values are 1.41"), cause
+
+
+def test_what_was_never_constant_is_not_called_so(bench: Bench) -> None:
+    def build(drawn: bool, rngs: nnx.Rngs) -> nnx.Module:
+        layer = nnx.Linear(4, 4, rngs=rngs)
+        if not drawn:
+            layer.kernel[...] = jnp.linspace(0.0, 1.177, 16).reshape(4, 4)
+        return layer
+
+    bench.write(lambda snapshot: snapshot.check_init(build, False, seeded()))
+    (cause,) = bench.causes(lambda snapshot: snapshot.check_init(build, True, seeded()))[0]
+    assert cause.text == "random now, from no key in the golden: kernel"
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_seed_is_one_cause(bench: Bench, model: Any) -> None:
     bench.write(lambda snapshot: snapshot.check_init(model, BASE, rngs=seeded()))
@@ -191,11 +224,54 @@ class TestOutputs:
         assert words(model) == set()
         assert words(output) == {"forward"}
 
-    def test_an_output_of_another_model_has_no_cause_of_its_own(self, bench: Bench) -> None:
+    def test_an_output_of_another_model_follows(self, bench: Bench) -> None:
         bench.write(self.check(BASE, nnx.relu))
         model, output = bench.causes(self.check(BASE, nnx.relu, seed=1))
         assert words(model) == {"seed"}
-        assert words(output) == set()
+        assert words(output) == {"follows"}
+
+    @pytest.mark.parametrize("change", [Change(name="tail"), Change(variable=nnx.BatchStat)])
+    def test_an_output_moved_by_itself_if_no_leaf_did(self, bench: Bench, change: Change) -> None:
+        def body(change: Change, times: float) -> Any:
+            def check(snapshot: Any) -> None:
+                model = snapshot.check_init(MLP, change, rngs=seeded())
+                snapshot.check(times * model.second(model.first(self.x)), "output")
+
+            return check
+
+        bench.write(body(BASE, 1.0))
+        model, output = bench.causes(body(change, 1.5))
+        assert words(model) <= {"renamed", "variable_type"}
+        assert words(output) == {"forward"}
+
+    def test_gradients_follow_from_a_model_or_from_its_loss(self, bench: Bench) -> None:
+        def body(seed: int, power: int) -> Any:
+            def check(snapshot: Any) -> None:
+                model = snapshot.check_init(MLP, BASE, rngs=seeded(seed))
+
+                def loss(model: Any) -> Any:
+                    return (model.first(self.x) ** power).sum()
+
+                snapshot.check(nnx.grad(loss)(model), "gradients")
+
+            return check
+
+        bench.write(body(0, 2))
+        assert [words(found) for found in bench.causes(body(1, 2))] == [{"seed"}, {"follows"}]
+        assert [words(found) for found in bench.causes(body(0, 4))] == [set(), {"forward"}]
+
+    def test_a_model_that_differs_is_no_rounding_of_its_output(self, bench: Bench) -> None:
+        def body(scale: float) -> Any:
+            def check(snapshot: Any) -> None:
+                model = snapshot.check_init(MLP, Change(scale=scale), rngs=seeded())
+                y = model.head(model.second(model.first(self.x)))
+                snapshot.check(1e4 + 0.01 * y, "output")
+
+            return check
+
+        bench.write(body(1e-6))
+        _, output = bench.causes(body(1.0))
+        assert words(output) <= {"follows"}
 
 
 class TestFinishedModels:
@@ -229,6 +305,21 @@ class TestFinishedModels:
         found = bench.causes(self.check(change, seed))[0]
         assert words(found) == expected, found
 
+    @pytest.mark.parametrize("name", ["float4_e2m1fn", "float6_e2m3fn", "float8_e5m2"])
+    def test_leaves_that_were_cast_to_a_few_bits(self, bench: Bench, name: str) -> None:
+        def check(snapshot: Any, seed: int, drawn: int) -> None:
+            rngs = seeded(seed)
+            for _ in range(drawn):
+                rngs.params()
+            values = jax.random.normal(rngs.params(), (64, 64))
+            snapshot.check(nnx.State({"w": nnx.Param(values.astype(getattr(jnp, name)))}))
+
+        if not hasattr(jnp, name):
+            pytest.skip("this JAX has no such dtype")
+        bench.write(lambda snapshot: check(snapshot, 0, 0))
+        assert words(bench.causes(lambda snapshot: check(snapshot, 3, 0))[0]) == {"seed"}
+        assert words(bench.causes(lambda snapshot: check(snapshot, 0, 2))[0]) == {"draws"}
+
     def test_a_flag(self, bench: Bench) -> None:
         bench.write(self.check(BASE))
         jax.config.update("jax_threefry_partitionable", False)
@@ -237,6 +328,65 @@ class TestFinishedModels:
         finally:
             jax.config.update("jax_threefry_partitionable", True)
         assert words(found) == {"environment"}, found
+
+    def test_what_nothing_explains_has_its_line(self, bench: Bench) -> None:
+        def triple(model: Any) -> None:
+            model.custom.weight[...] = jnp.arange(20.0).reshape(4, 5) * (3 if edited else 1)
+
+        edited = False
+        bench.write(self.check(BASE, edit=triple))
+        edited = True
+        found = bench.causes(self.check(Change(extra_layer=True), edit=triple))[0]
+        assert words(found) == {"added", "draws", "unknown"}, found
+        (unknown,) = [cause for cause in found if cause.word == "unknown"]
+        assert unknown.leaves == ("custom.weight",)
+
+    def test_an_orthogonal_leaf_is_likely_drawn_by_the_same(self, bench: Bench) -> None:
+        def check(snapshot: Any, seed: int) -> None:
+            rngs = seeded(seed)
+            init = nnx.initializers.orthogonal()
+            model = nnx.Module()
+            model.plain = nnx.Linear(8, 8, rngs=rngs)
+            model.ortho = nnx.Linear(8, 8, kernel_init=init, rngs=rngs)
+            snapshot.check(model)
+
+        bench.write(lambda snapshot: check(snapshot, 0))
+        found = bench.causes(lambda snapshot: check(snapshot, 3))[0]
+        assert [(c.word, c.leaves) for c in found] == [
+            ("seed", ("plain.kernel",)),
+            ("seed", ("ortho.kernel",)),
+        ]
+        assert "likely the same" in found[1].text
+        assert found[1].accepted_as == "unknown"
+
+    @pytest.mark.parametrize(
+        ("then", "now", "told"),
+        [
+            ("zeros_init", "ones_init", "constant 1 now, 0 in the golden"),
+            ("normal", "zeros_init", "constant now, random in the golden"),
+        ],
+    )
+    def test_constants_tell(self, bench: Bench, then: str, now: str, told: str) -> None:
+        def check(snapshot: Any, name: str) -> None:
+            init = getattr(nnx.initializers, name)()
+            snapshot.check(nnx.Linear(4, 4, kernel_init=init, rngs=seeded()))
+
+        bench.write(lambda snapshot: check(snapshot, then))
+        (cause,) = bench.causes(lambda snapshot: check(snapshot, now))[0]
+        assert (cause.word, cause.text) == ("initializer", f"{told}: kernel")
+
+    def test_a_state_that_a_call_moved(self, bench: Bench) -> None:
+        def check(snapshot: Any, calls: int) -> None:
+            model = nnx.BatchNorm(4, rngs=seeded())
+            for _ in range(calls):
+                model(jnp.arange(8.0).reshape(2, 4))
+            snapshot.check(model)
+
+        bench.write(lambda snapshot: check(snapshot, 0))
+        for calls in (1, 3):
+            found = bench.causes(lambda snapshot, n=calls: check(snapshot, n))[0]
+            assert words(found) == {"values"}, found
+            assert "what a BatchStat holds" in found[0].text
 
     def test_an_edited_element(self, bench: Bench) -> None:
         def edit(model: Any) -> None:

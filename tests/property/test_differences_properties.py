@@ -12,6 +12,7 @@ from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.scale import scale
 
 fast = settings(deadline=None, max_examples=200)
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
@@ -69,17 +70,35 @@ tolerances = st.builds(
 
 
 def reference(a, b, tolerance):
-    """Element by element: does each agree? And the largest distance between finite ones."""
-    wide_a, wide_b = ([float(v) for v in x.reshape(-1)] for x in (a, b))
-    scale = max((abs(v) for v in wide_a if math.isfinite(v)), default=0.0)
-    allowed = tolerance.of(a.dtype.name) * scale + tolerance.atol
-    fine, worst = True, 0.0
-    for x, y in zip(wide_a, wide_b, strict=True):
+    """Element by element: does each agree? And how far apart finite ones are, the worst of its own
+    tolerance, with its scale."""
+    sizes, fine, worst = scale(a), True, (0.0, 0.0, None)
+    for x, y in zip(*([float(v) for v in side.reshape(-1)] for side in (a, b)), strict=True):
         if math.isfinite(x) and math.isfinite(y):
-            worst = max(worst, abs(x - y))
+            own = float(np.max(sizes.of(np.array([x]))))
+            allowed, apart = tolerance.of(a.dtype.name) * own + tolerance.atol, abs(x - y)
+            fine = fine and apart <= allowed
+            over = 0.0 if not apart else apart / allowed if allowed else math.inf
+            over = over if sizes.aside else apart
+            worst = max(worst, (over, apart, own), key=lambda row: row[:2])
         elif not (x == y or (math.isnan(x) and math.isnan(y))):
             fine = False
-    return fine and worst <= allowed, worst, scale
+    return fine, worst[1], worst[2] if worst[1] else None
+
+
+@fast
+@given(bits(FLOATS))
+def test_every_element_has_one_scale_and_is_no_larger(a):
+    sizes = scale(a)
+    finite = np.abs(a.astype(np.float64)).reshape(-1)
+    finite = finite[np.isfinite(finite)]
+    of = np.broadcast_to(sizes.of(finite), finite.shape)
+    assert (finite <= of).all()
+    assert set(of) <= {sizes.rest, *(s for _, s in sizes.aside)}
+    assert sizes.largest == finite.max(initial=0.0)
+    lower = [sizes.rest, *(s for _, s in sizes.aside)]
+    assert lower == sorted(lower)
+    assert all(512 <= start <= s < math.inf for start, s in sizes.aside)
 
 
 @fast
@@ -87,14 +106,15 @@ def reference(a, b, tolerance):
 def test_floats(pair, tolerance):
     a, b = pair
     found = compare((leaf(a),), (leaf(b),), tolerance)
-    passes, worst, scale = reference(a, b, tolerance)
+    passes, worst, own = reference(a, b, tolerance)
     assert found.matches is passes
     same = a.tobytes() == b.tobytes()
     assert bool(found.matched) is same
     if same:
         return
     numbers = found.rounded.get("x") or found.differences[0].numbers
-    assert (numbers.worst, numbers.scale) == (worst, scale)
+    assert numbers.worst == worst
+    assert numbers.nonfinite or own in (None, numbers.scale)
     assert numbers.differing == (raw(a) != raw(b)).sum()
     assert numbers.total == a.size
     shown = a[numbers.index], b[numbers.index]

@@ -106,7 +106,7 @@ def test_one_element_far_off_is_always_a_change(n: int, seed: int, by: float) ->
 def test_any_values_come_back_from_json(a: NDArray[np.float64]) -> None:
     made = sketch(a)
     if made is not None:
-        assert Sketch.from_json(made.to_json()) == made
+        assert Sketch.from_json(made.to_json(), "float64") == made
 
 
 @SETTINGS
@@ -121,7 +121,7 @@ def test_any_values_come_back_from_json(a: NDArray[np.float64]) -> None:
 )
 def test_reading_anything_gives_a_sketch_or_a_value_error(value: object) -> None:
     try:
-        Sketch.from_json(value)
+        Sketch.from_json(value, "float32")
     except ValueError:
         return
     raise AssertionError(f"accepted {value!r}")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_nnxrng.check.warn import _same_slices
-from pytest_nnxrng.compare.numbers import gap
+from pytest_nnxrng.compare.gap import gap
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.compare.numbers import gap_at_spots
+from pytest_nnxrng.compare.gap import gap_at_spots
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf

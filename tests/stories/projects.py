@@ -106,8 +106,9 @@ class Run:
 
     @property
     def unused(self) -> set[str]:
-        """The files that the paragraph lists."""
-        return {line.strip() for line in self.summary if line.strip().endswith(".json")}
+        """The manifests that the paragraph lists."""
+        files = {line.strip(" \\'") for line in self.summary if line.startswith("  ")}
+        return {file for file in files if file.endswith(".json")}
 
     def came_to(self, ret: int | None = None, **outcomes: int) -> Run:
         """Assert the counts of outcomes (``passed=2``), and the exit code if given."""

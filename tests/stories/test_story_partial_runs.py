@@ -5,6 +5,8 @@ A peer's update flag destroyed live goldens in seven of these situations.
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from projects import Project
 
@@ -13,6 +15,8 @@ TEST_A = """
 import os
 
 import jax.numpy as jnp
+import subprocess
+
 import pytest
 from models import MLP
 
@@ -434,3 +438,67 @@ def test_unused_and_pruned_are_the_same_under_workers(suite: Project):
     assert not [name for name in suite.goldens() if "test_early" in name]
     assert len([name for name in suite.goldens() if name.endswith(".json")]) == COUNT - 1
     assert {name.rpartition("/")[2] for name in run.unused} >= {"test_if.sometimes.json"}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_nothing_is_pruned_through_a_link(suite: Project, workers: tuple[str, ...]):
+    store = suite.path / "tests/__nnx_snapshots__"
+    (store / "test_linked").symlink_to(store / "test_a")
+    outside = suite.path / "outside"
+    outside.mkdir()
+    for file in (store / "test_b").iterdir():
+        (outside / file.name).write_bytes(file.read_bytes())
+    (store / "test_out").symlink_to(outside)
+    (suite.path / "tests/other").mkdir()
+    (suite.path / "tests/other/__nnx_snapshots__").symlink_to(store)
+    suite.test("def test_x(): pass", "tests/other/test_x.py")
+    goldens, kept = suite.goldens(), sorted(outside.iterdir())
+    run = suite.run("--nnx-prune-snapshots", *workers).came_to(passed=13)
+    assert run.unused == set()
+    assert suite.goldens() == goldens
+    assert sorted(outside.iterdir()) == kept
+
+
+def test_tests_made_in_a_loop_keep_their_goldens(project: Project):
+    project.test("""
+        import os
+
+        def make(n):
+            def test(nnx_snapshot):
+                nnx_snapshot.check(float(n))
+            return test
+
+        for n in range(int(os.environ.get("TESTS", "3"))):
+            globals()[f"test_{n}"] = make(n)
+    """).made()
+    goldens = project.goldens()
+    run = project.env(TESTS="2").run("--nnx-prune-snapshots").came_to(passed=2)
+    assert run.unused == set()
+    assert project.goldens() == goldens
+
+
+@pytest.mark.parametrize("where", ["", "tests", "tests/sub"])
+def test_the_command_for_unused_goldens_can_be_pasted(project: Project, where: str):
+    body = """
+        import jax.numpy as jnp, pytest
+
+        @pytest.mark.parametrize("x", {})
+        def test_it(nnx_snapshot, x):
+            nnx_snapshot.check(jnp.arange(4.0))
+    """
+    project.test(body.format(["a", "b'c", "d"])).made()
+    subprocess.run(["git", "init", "-q"], cwd=project.path, check=True)
+    subprocess.run(["git", "add", "."], cwd=project.path, check=True)
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", *named, "commit", "-qm", "1"], cwd=project.path, check=True)
+    project.test(body.format(["a"]))
+    here = project.path / where
+    here.mkdir(exist_ok=True)
+    project.monkeypatch.chdir(here)
+    run = project.run("--rootdir", project.path, project.path / "tests").came_to(passed=1)
+    start = run.summary.index("Unused: their tests passed without them. To remove them:")
+    command = "\n".join(run.summary[start + 1 :])
+    assert command.count("safetensors") == command.count(".json") == 2
+    subprocess.run(["sh", "-e", "-c", command], cwd=here, check=True)
+    assert len(project.goldens()) == 2
+    assert project.run(project.path / "tests").figures == "1 matched."

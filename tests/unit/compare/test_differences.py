@@ -275,9 +275,7 @@ def test_each_table_names_the_dtypes_and_orders_them(table):
         ("python float", 1e-5),
         ("python complex", 1e-5),
         ("bfloat16", 1.6e-2),
-        ("float8_e4m3fn", 2**-3),
-        ("float8_e5m2", 2**-2),
-        ("float4_e2m1fn", 2**-1),
+        ("float8_e4m3fn", 0),  # by steps
         ("int32", 0),
         ("bool", 0),
         ("python int", 0),

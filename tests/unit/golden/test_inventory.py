@@ -178,6 +178,47 @@ def test_goldens_in_use_are_not_told(tree):
     assert tree.survey() == Survey()
 
 
+def test_what_is_reached_through_a_link_is_never_called_gone(tree):
+    """A folder that is linked to a sibling, a linked store, a linked test folder."""
+    tree.file("t/test_a.py")
+    mine = tree.golden("t/test_a.py", "test_a")
+    tree.ran("t/test_a.py", "test_a", used=[mine])
+    store = mine.parent.parent
+    (store / "test_old").symlink_to(mine.parent)
+    elsewhere = tree.root / "elsewhere"
+    other = tree.golden("elsewhere/x/test_b.py", "test_b")
+    (store / "test_out").symlink_to(other.parent)
+    (tree.root / "u").mkdir()
+    (tree.root / "u" / FOLDER).symlink_to(store)
+    (tree.root / "v").symlink_to(elsewhere / "x")
+    (store / "test_gone").mkdir()
+    (store / "test_gone" / "linked.json").symlink_to(other)
+    beside = [tree.root / name for name in ("t", "u", "v")]
+    tree.folders = list(folders(beside, FOLDER))
+    assert len(tree.folders) == 9
+    assert tree.survey() == Survey()
+
+
+def test_a_linked_checkout_is_surveyed_as_any_other(tree):
+    tree.file("real/t/test_a.py")
+    gone = tree.golden("real/t/test_b.py", "test_b")
+    (tree.root / "link").symlink_to(tree.root / "real")
+    tree.root /= "link"
+    tree.folders = [tree.root / "t" / FOLDER / "test_b"]
+    assert tree.survey() == Survey(gone=(tree.folders[0] / gone.name,))
+
+
+def test_a_golden_that_was_used_through_a_link_is_in_use(tree):
+    tree.file("t/test_b.py")
+    store = tree.golden("t/test_a.py", "test_a")
+    (tree.root / "u").mkdir()
+    (tree.root / "u" / FOLDER).symlink_to(store.parent.parent)
+    tree.file("u/test_a.py")
+    used = tree.root / "u" / FOLDER / "test_a" / store.name
+    tree.ran("u/test_a.py", "test_a", used=[used])
+    assert tree.survey() == Survey()
+
+
 def test_a_golden_in_use_is_never_opened(tree, monkeypatch):
     tree.file("test_a.py")
     tree.ran("test_a.py", "test_f", used=[tree.golden("test_a.py", "test_f")])

@@ -306,6 +306,31 @@ DEFINITIONS = {
     ),
     "a class made by a call": ("TestA = make()", "TestA", False, True),
     "not Python": ("def (", "", False, True),
+    "made in a loop": ('for n in N:\n    globals()[f"test_{n}"] = make(n)', "", False, True),
+    "made in a loop, under other names": (
+        'for n in N:\n    globals()[f"check_{n}"] = make(n)',
+        "",
+        False,
+        False,
+    ),
+    "made by a name": ("for name in N:\n    globals()[name] = make(name)", "", False, True),
+    "made by concatenation": ('vars()["test_" + n] = make(n)', "", False, True),
+    "made by concatenation, under other names": (
+        'globals()["check_" + n] = make(n)',
+        "",
+        False,
+        False,
+    ),
+    "made by a format": ('globals()["test_{}".format(n)] = make(n)', "", False, True),
+    "made by a percent": ('globals()["test_%s" % n] = make(n)', "", False, True),
+    "set in a loop": ("for n in N:\n    setattr(TestA, n, make(n))", "TestA", True, True),
+    "set in a module": ("sys.modules[__name__].__dict__[name] = f", "", False, True),
+    "made all at once": ("globals().update(make())", "", False, True),
+    "made all at once, by name": ("globals().update(test_g=1)", "", False, False),
+    "read by name alone": ("x = globals()[name]", "", False, False),
+    "a dictionary's item": ("for n in N:\n    table[n] = 1", "", False, False),
+    "executed": ("exec(text)", "", False, True),
+    "a text that could be its name": ('x = f"test_{n}"\nglobals()[x] = 1', "", False, True),
 }
 
 
@@ -313,3 +338,34 @@ DEFINITIONS = {
 def test_may_define(case):
     source, cls, class_collected, answer = DEFINITIONS[case]
     assert may_define(source, cls, "test_f", class_collected=class_collected) is answer
+
+
+MOVE = Decision(fails=False, writes=False, moves=True)
+MODES_OF_MOVING = {
+    # What is asked for, and what becomes of a golden that agrees and stands elsewhere, of one
+    # whose test is gone, which is missing at the place of the new, and of one that differs.
+    Mode(): (OK, FAIL, FAIL),
+    Mode(refresh=True): (OK, FAIL, FAIL),
+    Mode(move=True): (MOVE, MOVE, FAIL),
+    Mode(update=True): (MOVE, MOVE, WRITE),
+    Mode(update=True, move=True): (MOVE, MOVE, WRITE),
+    Mode(update=True, only=frozenset({"draws"})): (OK, FAIL, FAIL),
+    Mode(update=True, only=frozenset({"draws"}), move=True): (MOVE, MOVE, FAIL),
+}
+
+
+@pytest.mark.parametrize("mode", MODES_OF_MOVING)
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("left", [False, True])
+def test_goldens_that_stand_elsewhere(mode, outcome, left):
+    statuses = (Status.MATCHED, Status.MISSING, Status.DIFFERENT)
+    for status, decision in zip(statuses, MODES_OF_MOVING[mode], strict=True):
+        made = decide(status, mode, outcome, astray=True, left=left)
+        assert made.fails == decision.fails
+        may = not left and outcome is not Outcome.OTHER
+        assert (made.writes, made.moves) == (may and decision.writes, may and decision.moves)
+
+
+def test_what_is_to_be_refreshed_is_written_where_it_belongs():
+    mode = Mode(refresh=True, update=True)
+    assert decide(Status.MATCHED, mode, Outcome.PASSED, astray=True, gains=True) == WRITE

@@ -1,8 +1,10 @@
 """Writing a golden: a killed or failing run leaves the old one or the new, nothing between."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +22,14 @@ OWNER = Owner("", "test_f", None, "1", "value")
 def made(*numbers, stored=True):
     leaves = []
     for place, number in enumerate(numbers):
-        array = np.array([number, 0.5], np.float32)
+        # Of floats that are not stored a golden keeps more than its digest.
+        array = np.array([number, 0.5] if stored else [number, 5], np.float32 if stored else int)
         leaves.append(
             Leaf(
                 f"l{place}",
                 "Param",
                 (2,),
-                "float32",
+                array.dtype.name,
                 digest=digest(array),
                 stored=stored,
                 read=lambda array=array: array,
@@ -108,8 +111,12 @@ def test_a_golden_without_values_has_one_file_alone(path):
 
 
 def test_no_arrays_are_held_while_the_test_runs_on(path):
-    staged = stage(path, made(1, 2))
-    assert [leaf.read for leaf in staged.golden.leaves] == [None, None]
+    golden = made(1, 2)
+    readers = [weakref.ref(leaf.read) for leaf in golden.leaves]
+    staged = stage(path, golden)
+    del golden
+    gc.collect()
+    assert [reader() for reader in readers] == [None, None]
     staged.discard()
 
 
@@ -257,3 +264,32 @@ def test_a_killed_run_leaves_the_old_golden(path):
     assert len(listing(path.parent)) == 3
     stage(path, made(3)).commit()
     assert listing(path.parent) == sorted(["test_f.1.json", read(path).values])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
+def test_files_have_the_mode_that_the_umask_gives(path, umask):
+    before = os.umask(umask)
+    try:
+        stage(path, made(1)).commit()
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert set(modes.values()) == {0o666 & ~umask}, modes
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o664, 0o600])
+def test_an_update_keeps_the_mode_of_the_files_before(path, mode):
+    stage(path, made(1)).commit()
+    for file in path.parent.iterdir():
+        file.chmod(mode)
+    stage(path, made(2)).commit()
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert len(modes) == 2
+    assert set(modes.values()) == {mode}, modes
+
+
+def test_values_that_a_golden_did_not_have_get_the_mode_of_its_manifest(path):
+    stage(path, made(1, stored=False)).commit()
+    path.chmod(0o640)
+    stage(path, made(2)).commit()
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o640}

@@ -10,8 +10,9 @@ from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.report.rows import WIDTH
 from pytest_nnxrng.report.summary import lines
-from pytest_nnxrng.report.text import WIDTH, Failure, again, failure, headline, style
+from pytest_nnxrng.report.text import Failure, again, failure, headline, style
 from pytest_nnxrng.run.outcomes import Finding, Totals
 from pytest_nnxrng.why.cause import Cause
 
@@ -24,6 +25,9 @@ class Shown:
     comparison: Comparison | None = None
     problem: str = ""
     also: str = ""
+    lacks: str = ""
+    gone: str = ""
+    new: str = ""
     name: str = "output"
     kind: str = "value"
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
@@ -141,12 +145,6 @@ def test_causes_come_first():
     assert shown[at].startswith("  why     draws: two more keys two more")
     assert shown[at + 1].startswith("          more keys")
     assert shown[at + 2] == "  why     shape: wider"
-
-
-def test_without_a_cause_of_its_own_an_output_follows():
-    assert "why it follows: the model that this test checked before differs" in of(
-        leaf([1]), leaf([2])
-    )
 
 
 # -- each kind's words -----------------------------------------------------------------
@@ -395,7 +393,8 @@ def test_a_change_has_one_key_wherever_it_shows():
 
 
 def test_an_output_that_follows_is_told_in_a_line():
-    shown = Shown(compared((leaf([1]),), (leaf([2]),)))
+    follows = Cause("follows", ("layer.kernel",), "the model differs: layer.kernel")
+    shown = Shown(compared((leaf([1]),), (leaf([2]),)), causes=(follows,))
     told = failure([(shown, GOLDEN)])
     assert told.headline == "test_mlp.output: follows from the model"
     assert "elements differ" not in told.full
@@ -477,16 +476,17 @@ def test_the_summary_of_a_run_that_matched():
 def test_the_summary_of_a_run_that_has_everything():
     totals = Totals(
         matched=1, rounded=2, written=3, missing=4, changed=5, unreadable=6, unread=7,
-        headroom=0.12345, worst="layer.kernel in g.json", unproven_rounding=1,
+        headroom=0.12345, worst="layer.kernel in g.json", unproven_rounding=1, moved=8, movable=2,
     )  # fmt: skip
     findings = [
         Finding("draws", "two more keys", ("a", "b"), 3, 2),
         Finding("shape", "w", ("a",), 1),
     ]
-    shown = summary(totals, ["u.json"], ["g.json"], ["d.json"], ["a note"], findings)
+    unused, gone = [["u[0].json", "u[0].1.safetensors"]], [["g.json", "g.1.safetensors"]]
+    shown = summary(totals, unused, gone, [["d.json", "d.1.safetensors"]], ["a note"], findings)
     assert shown[:2] == [
-        "1 matched, 2 matched by rounding, 3 written, 4 missing, 5 changed, 6 unreadable,",
-        "2 unused, 1 deleted.",
+        "1 matched, 2 matched by rounding, 3 written, 8 moved, 4 missing, 5 changed, 6",
+        "unreadable, 2 unused, 1 deleted.",
     ]
     told = words("\n".join(shown))
     for text in (
@@ -497,18 +497,38 @@ def test_the_summary_of_a_run_that_has_everything():
         "draws: two more keys (2 goldens, 3 leaves, 2 tests) shape: w (1 golden, 1 leaf) a note",
         "To write or accept them: pytest --nnx-update-snapshots",
         "To accept only what moved by certain causes: --nnx-update-only=draws,shape",
-        "Unused: their tests passed without them (remove with git rm): u.json",
-        "Unused: their tests are gone (pytest --nnx-prune-snapshots): g.json",
-        "Deleted, their tests being gone: d.json",
+        "Equal to goldens of tests that are gone: 2. To move these to where their tests are now: "
+        "pytest --nnx-move-snapshots",
+        "Unused: their tests passed without them. To remove them: "
+        "git rm -- \\ 'u[0].json' \\ 'u[0].1.safetensors' Unused: their tests are gone "
+        "(pytest --nnx-prune-snapshots): g.json g.1.safetensors",
+        "Deleted, their tests being gone: d.json d.1.safetensors",
     ):
         assert text in told
 
 
 @pytest.mark.parametrize("which", ["unused", "gone", "deleted"])
 def test_many_goldens_are_counted(which):
-    shown = summary(**{which: [f"{n}.json" for n in range(30)]})
-    assert shown[-1] == "  ... and 22 more"
-    assert len(shown) == 1 + 1 + 8 + 1
+    shown = summary(**{which: [[f"{n}.json", f"{n}.1.safetensors"] for n in range(30)]})
+    assert shown[-1] == "  ... and 22 more goldens (--nnx-report=DIR lists all)"
+    assert len(shown) == 1 + 1 + (which == "unused") + 16 + 1
+
+
+def test_a_failure_that_equals_the_golden_of_a_test_that_is_gone():
+    same = leaf(np.zeros(3))
+    shown = Shown(compared((same,), (same,)), gone="old.json, whose test is gone")
+    told = failure([(shown, "new.json")], "pytest --nnx-update-snapshots t.py::test_new").full
+    assert told.startswith("new: the golden is missing; it equals one whose test is gone")
+    assert "  equals  old.json, whose test is gone" in told
+    assert told.endswith("to move: pytest --nnx-move-snapshots t.py::test_new")
+
+
+def test_a_failure_of_a_golden_that_lacks_its_values():
+    same = leaf(np.zeros(3))
+    lacks = "its values file x is missing. Write it anew with pytest --nnx-update-snapshots"
+    told = failure([(Shown(compared((same,), (same,)), lacks=lacks), "g.json")], "pytest u").full
+    assert told.startswith("g: the golden lacks its values")
+    assert told.endswith("to write: pytest u")
 
 
 def test_many_causes_are_counted():

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.golden.naming import FOLDER
 from pytest_nnxrng.golden.policy import Mode
 from pytest_nnxrng.nnx.rngs import OFFSETS
@@ -16,7 +17,6 @@ from pytest_nnxrng.run.settings import (
     seconds,
     seed,
     size,
-    tolerance,
     tolerances,
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.nnx import flatten
 from pytest_nnxrng.why import keystream, likelihood
 from pytest_nnxrng.why.keystream import DRAWN, THREEFRY, Keys
@@ -207,8 +208,16 @@ class TestValues:
         assert (origin.label, origin.family, origin.share) == ("params#17", family, 1.0)
         assert origin.false_alarm < 1e-100
 
-    def test_float8_and_float64(self):
-        assert one(draw(3).astype(jnp.float8_e4m3fn)).label == "params#3"
+    @pytest.mark.parametrize(
+        "name", ["float8_e4m3fn", "float8_e5m2", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"]
+    )
+    def test_what_only_a_cast_makes(self, name):
+        dtype = dtype_of(name)
+        assert one(draw(3, init.normal(1.0), (64, 32)).astype(dtype)).label == "params#3"
+        other = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+        assert one(other.astype(dtype)) is None
+
+    def test_float64(self):
         with X64(True):
             assert one(draw(4, dtype="float64")).label == "params#4"
 
@@ -316,7 +325,7 @@ class TestNullModel:
             assert hits <= trials * chance + 3 * math.sqrt(trials * chance)
 
     def test_the_rank_bound_of_a_perfect_order_is_close_to_exact(self):
-        bounds = likelihood._rank_bounds(np.arange(20, dtype=np.uint32))
+        bounds = likelihood._rank_bounds(np.arange(20, dtype=np.uint32), np.arange(20.0))
         assert -math.lgamma(21) <= bounds[0] <= -math.lgamma(21) + 1
         assert bounds[1] == 0
 

@@ -1,0 +1,197 @@
+"""``nnxrng accept``: what a run obtained, copied into the tree of goldens. Always a selection."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_nnxrng.command import pending
+from pytest_nnxrng.command.artifact import opened, within
+from pytest_nnxrng.command.proposal import (
+    Plan,
+    Proposal,
+    Selection,
+    State,
+    find_root,
+    plan,
+    selected,
+)
+from pytest_nnxrng.command.terminal import Screen, plural
+from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.golden.document import fingerprint
+from pytest_nnxrng.golden.errors import GoldenError
+
+_SHOWN = 20
+
+
+@dataclass
+class Outcome:
+    """What became of a selection: goldens that were written, and those that could not be."""
+
+    written: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    selection = Selection(tuple(args.cause), tuple(args.test), tuple(args.golden), args.all)
+    if selection.empty:
+        raise Trouble(
+            "accept needs a selection: --cause, --test, --golden or --all. What there is, and "
+            "the command for each change: nnxrng pending"
+        )
+    with opened(args.reports) as artifacts:
+        root = find_root(artifacts, args.root)
+        made = plan(artifacts, root)
+        chosen = selected(made, selection)
+        wanted = [p for p in chosen if p.state is State.PENDING]
+        refused = {p.target: p.reason for p in chosen if p.state is State.REFUSED}
+        refused |= damaged(wanted)
+        wanted = [p for p in wanted if p.target not in refused]
+        stop = bool(refused) and not args.keep_going
+        if not args.json:
+            _show(made, wanted, refused, args, screen)
+            screen.flush()  # a pipe that is closed says so before anything is written
+        outcome = Outcome(refused=refused)
+        if not stop and not args.dry_run:
+            write(wanted, root, outcome)
+        _end(made, chosen, wanted, outcome, args, screen)
+    if outcome.refused:
+        return 2
+    return 1 if not chosen or (args.dry_run and wanted) else 0
+
+
+def write(wanted: Sequence[Proposal], root: Path, outcome: Outcome) -> None:
+    """Copy what is wanted into the tree, one golden after the other, each whole or not at all."""
+    from pytest_nnxrng.golden.transfer import transfer, verified
+
+    for proposal in wanted:
+        try:
+            golden = verified(proposal.source, proposal.target.rpartition("/")[2])
+            # Once more, as late as can be: the tree may have changed while a person decided.
+            target = within(root, proposal.target)
+            if fingerprint(proposal.source) != proposal.digest or _moved(proposal, root):
+                raise Trouble("it changed while it was being accepted")
+            transfer(proposal.source, target, golden.values)
+        except (GoldenError, Trouble, OSError) as error:
+            outcome.refused[proposal.target] = _told(error)
+        else:
+            outcome.written.append(proposal.target)
+
+
+def _moved(proposal: Proposal, root: Path) -> bool:
+    return any(
+        check.obtained is not None
+        and (
+            fingerprint(root / check.golden) != check.obtained.get("against")
+            or (check.golden != proposal.target and (root / proposal.target).exists())
+        )
+        for check in proposal.checks
+    )
+
+
+def damaged(wanted: Sequence[Proposal]) -> dict[str, str]:
+    """The goldens whose files in the report are not whole, each with what is wrong."""
+    from pytest_nnxrng.golden.manifest import read
+    from pytest_nnxrng.golden.transfer import verified
+
+    found = {}
+    for proposal in wanted:
+        try:
+            if values := read(proposal.source).values:
+                beside = proposal.source.relative_to(proposal.folder).with_name(values)
+                within(proposal.folder, beside.as_posix())
+            verified(proposal.source, proposal.target.rpartition("/")[2])
+        except (GoldenError, Trouble, OSError) as error:
+            found[proposal.target] = _told(error)
+    return found
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, GoldenError):
+        return f"in the report, {error.path.name} {error.problem}"
+    if isinstance(error, OSError):
+        return f"it cannot be written: {error.strerror or error}"
+    return str(error)
+
+
+# -- what is printed ---------------------------------------------------------------------------
+
+
+def _show(
+    made: Plan,
+    wanted: Sequence[Proposal],
+    refused: dict[str, str],
+    args: argparse.Namespace,
+    screen: Screen,
+) -> None:
+    """What will be done, before it is."""
+    for change in made.changes:
+        here = [p for p in wanted if change.number == p.changes[0]]
+        if here:
+            screen.say(f"{change.word}: {change.text}", "bold")
+            for proposal in here[:_SHOWN]:
+                also = [n for n in proposal.changes if n != change.number]
+                more = f"  (and by {', '.join(map(str, also))})" if also else ""
+                screen.line(f"  {proposal.target}{more}", "green")
+            if len(here) > _SHOWN:
+                screen.line(f"  ... and {len(here) - _SHOWN} more")
+    for target, reason in refused.items():
+        screen.line(f"refused: {target}", "red")
+        screen.say(reason, indent="  ")
+
+
+def _end(
+    made: Plan,
+    chosen: Sequence[Proposal],
+    wanted: Sequence[Proposal],
+    outcome: Outcome,
+    args: argparse.Namespace,
+    screen: Screen,
+) -> None:
+    left = [p for p in made.of(State.PENDING) if p.target not in outcome.written]
+    if args.json:
+        document = {
+            "dry_run": args.dry_run,
+            "selected": [p.target for p in wanted],
+            "written": outcome.written,
+            "refused": outcome.refused,
+            "left": [p.target for p in left],
+            "withheld": {p.target: p.reason for p in chosen if p.state is State.WITHHELD},
+        }
+        screen.json(document)
+        return
+    for proposal in chosen:
+        if proposal.state is State.WITHHELD:
+            screen.say(f"left: {proposal.target}: {proposal.reason}", "yellow")
+    for target, reason in outcome.refused.items():
+        if target in {p.target for p in wanted}:
+            screen.say(f"refused: {target}: {reason}", "red")
+    screen.say(_sentence(chosen, wanted, outcome, args, len(left)))
+    if left and not args.dry_run:
+        pending.left(made, left, args, screen)
+
+
+def _sentence(
+    chosen: Sequence[Proposal],
+    wanted: Sequence[Proposal],
+    outcome: Outcome,
+    args: argparse.Namespace,
+    left: int,
+) -> str:
+    if not chosen:
+        return "Nothing in the report is of this selection. What there is: nnxrng pending"
+    if args.dry_run:
+        return f"Would write {plural(len(wanted), 'golden')}; nothing was written."
+    if outcome.refused and not args.keep_going and not outcome.written:
+        return (
+            "Nothing was written, as some of the selection is refused. Narrow it, or write what "
+            "can be written with --keep-going."
+        )
+    already = sum(p.state is State.ACCEPTED for p in chosen)
+    told = [f"Wrote {plural(len(outcome.written), 'golden')}"]
+    told += [f"{already:,} stood there already"] if already else []
+    told += [f"refused {len(outcome.refused):,}"] if outcome.refused else []
+    told += [f"left {left:,} pending"] if left else []
+    return f"{', '.join(told)}."

@@ -1,0 +1,319 @@
+"""What reports hold for the goldens in the tree: pending, accepted, withheld or refused."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pytest_nnxrng.command.artifact import Artifact, within
+from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.golden.document import fingerprint
+from pytest_nnxrng.golden.naming import test_files
+from pytest_nnxrng.run.outcomes import Check, change_id
+from pytest_nnxrng.why.words import MEANINGS
+
+FOLLOWS, MISSING, UNREADABLE = "follows", "missing", "unreadable"
+# What stands for a golden that has no causes of its own.
+_WORDS = {
+    FOLLOWS: "nothing else that the report names",
+    MISSING: "there is no golden yet",
+    UNREADABLE: "the golden cannot be read",
+}
+
+
+class State(Enum):
+    """What is to become of what a run obtained."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"  # the tree holds it already
+    WITHHELD = "withheld"  # no update would write it either
+    REFUSED = "refused"  # it does not belong into this tree
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A golden that a run obtained: where it would go, why it moved, and where it lies."""
+
+    target: str
+    state: State
+    reason: str
+    checks: tuple[Check, ...]
+    changes: tuple[int, ...]
+    source: Path
+    digest: str
+    folder: Path
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(check.test for check in self.checks))
+
+    @property
+    def name(self) -> str:
+        return self.target.rpartition("/")[2].removesuffix(".json")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change over all goldens, with the number by which it is named on a command line."""
+
+    number: int
+    word: str
+    text: str
+    leaves: int
+    see: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same in every report: a number is one report's."""
+        return change_id(self.word, self.text)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that reports hold, by change and by golden."""
+
+    names: tuple[str, ...]
+    changes: tuple[Change, ...]
+    proposals: tuple[Proposal, ...]
+
+    def of(self, *states: State) -> list[Proposal]:
+        return [proposal for proposal in self.proposals if proposal.state in states]
+
+    def moved_by(self, number: int) -> list[Proposal]:
+        return [proposal for proposal in self.proposals if number in proposal.changes]
+
+    def words(self, proposal: Proposal) -> set[str]:
+        return {self.changes[number - 1].word for number in proposal.changes}
+
+
+def plan(artifacts: Sequence[Artifact], root: Path) -> Plan:
+    """Hold what the reports obtained against the goldens below ``root``."""
+    groups: dict[str, list[tuple[Artifact, Check]]] = {}
+    for artifact in artifacts:
+        for check in artifact.checks:
+            if check.failed and check.obtained is not None:
+                groups.setdefault(check.obtained["target"], []).append((artifact, check))
+    causes = _Causes([check for group in groups.values() for _, check in group])
+    keys = _keys(causes)
+    numbers = {key: n for n, key in enumerate(keys, 1)}
+    made = []
+    for target, group in sorted(groups.items()):
+        found = {numbers[key] for _, check in group for key in causes.of(check)}
+        made.append(_proposal(target, group, tuple(sorted(found)), root))
+    changes = tuple(
+        Change(number, word, text, *keys[word, text]) for (word, text), number in numbers.items()
+    )
+    return Plan(tuple(artifact.name for artifact in artifacts), changes, tuple(made))
+
+
+Key: TypeAlias = tuple[str, str]  # a change's word and text
+
+
+class _Causes:
+    """The changes that moved what each check obtained."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self.checks = checks
+        self._tests: dict[str, set[Key]] = {}
+        for check in checks:
+            self._tests.setdefault(check.test, set()).update(map(_key, check.causes))
+
+    def of(self, check: Check) -> dict[Key, tuple[int, str]]:
+        """Each change with the number of leaves that it moved and the line to see."""
+        found: dict[Key, tuple[int, str]] = {}
+        for cause in check.causes:
+            count, place = found.get(_key(cause), (0, ""))
+            see = cause["text"].partition(" (see ")[2].removesuffix(")")
+            found[_key(cause)] = (count + len(cause["leaves"]), place or see)
+        if not found:
+            found[self._without(check)] = (len(check.differences) or check.leaves, "")
+        return found
+
+    def _without(self, check: Check) -> Key:
+        """What stands for the causes of a check that has none of its own."""
+        if check.status in (MISSING, UNREADABLE):
+            return check.status, _WORDS[check.status]
+        of_its_test = sorted(f"{word}: {text}" for word, text in self._tests[check.test])
+        return FOLLOWS, f"from {'; '.join(of_its_test) or _WORDS[FOLLOWS]}"
+
+
+def _key(cause: Mapping[str, Any]) -> Key:
+    return cause["word"], cause["finding"] or cause["word"]
+
+
+def _keys(causes: _Causes) -> dict[Key, tuple[int, str]]:
+    """Each change's leaves and place, those of most goldens first, what has no cause last."""
+    goldens: dict[Key, set[str]] = {}
+    leaves: dict[Key, int] = {}
+    see: dict[Key, str] = {}
+    for check in causes.checks:
+        for key, (count, place) in causes.of(check).items():
+            goldens.setdefault(key, set()).add(check.golden)
+            leaves[key] = leaves.get(key, 0) + count
+            see[key] = see.get(key) or place
+    order = sorted(goldens, key=lambda key: (key[0] in _WORDS, -len(goldens[key]), key))
+    return {key: (leaves[key], see[key]) for key in order}
+
+
+def _proposal(
+    target: str,
+    group: Sequence[tuple[Artifact, Check]],
+    changes: tuple[int, ...],
+    root: Path,
+) -> Proposal:
+    artifact, check = group[0]
+    assert check.obtained is not None
+    source = within(artifact.folder, check.obtained["path"])
+    state, reason = _state(target, group, root)
+    return Proposal(
+        target=target,
+        state=state,
+        reason=reason,
+        checks=tuple(check for _, check in group),
+        changes=changes,
+        source=source,
+        digest=fingerprint(source) or "",
+        folder=artifact.folder,
+    )
+
+
+def _state(target: str, group: Sequence[tuple[Artifact, Check]], root: Path) -> tuple[State, str]:
+    digests: dict[str, str] = {}
+    for artifact, check in group:
+        assert check.obtained is not None
+        source = within(artifact.folder, check.obtained["path"])
+        there = fingerprint(source)
+        if there is None:
+            return State.REFUSED, f"{artifact.name} holds no {check.obtained['path']}"
+        digests.setdefault(there, artifact.name)
+        # On several devices one golden is obtained several times, and the last is kept.
+        if there not in {c.obtained["digest"] for a, c in group if a is artifact and c.obtained}:
+            return State.REFUSED, f"{check.obtained['path']} is not the one that the run wrote"
+    if len(digests) > 1:
+        one, other, *_ = digests.values()
+        return State.REFUSED, f"{one} and {other} obtained different things. Accept one of them"
+    if fingerprint(root / target) in digests:
+        return State.ACCEPTED, ""
+    if withheld := next((check.withheld for _, check in group if check.withheld), ""):
+        return State.WITHHELD, withheld
+    if reason := _refusal(target, [check for _, check in group], root):
+        return State.REFUSED, reason
+    return State.PENDING, ""
+
+
+def _refusal(target: str, checks: Sequence[Check], root: Path) -> str:
+    """Why something must not go to ``target``, whatever it is."""
+    try:
+        path = within(root, target)
+    except Trouble as error:
+        return str(error).partition(",")[0]
+    if path.suffix != ".json" or len(Path(target).parts) < 3:
+        return "it is no golden's path"
+    if not any(file.is_file() for file in test_files(path.parent)):
+        file = test_files(Path(target).parent)[0].as_posix()
+        return f"there is no {file} here. Is the report another repository's, or --root wrong?"
+    for check in checks:
+        assert check.obtained is not None
+        against, here = check.obtained.get("against"), fingerprint(root / check.golden)
+        if here == against and (check.golden == target or not path.exists()):
+            continue
+        if here is None:
+            return "the golden that the run compared with is gone. Is this the run's commit?"
+        if against is None or check.golden != target:
+            return "a golden has come to be there since the run. Is this the run's commit?"
+        return "the golden here is not the one that the run compared with. Run the test again"
+    return ""
+
+
+# -- selecting ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a command line names. Of several kinds all must hold, of one kind any."""
+
+    causes: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    goldens: tuple[str, ...] = ()
+    all: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not (self.causes or self.tests or self.goldens or self.all)
+
+
+def selected(plan: Plan, selection: Selection) -> list[Proposal]:
+    """The proposals that a selection names, whatever their state.
+
+    Raises:
+      Trouble: for a cause that there is none of.
+    """
+    numbers = _numbers(plan, selection.causes)
+    return [
+        proposal
+        for proposal in plan.proposals
+        if (not selection.causes or numbers.issuperset(proposal.changes))
+        and (not selection.tests or any(_is_test(proposal, one) for one in selection.tests))
+        and (not selection.goldens or any(_is_golden(proposal, g) for g in selection.goldens))
+    ]
+
+
+def _numbers(plan: Plan, causes: Iterable[str]) -> set[int]:
+    found: set[int] = set()
+    for text in causes:
+        whole = [c.number for c in plan.changes if text in (c.text, f"{c.word}: {c.text}")]
+        for part in [] if whole else map(str.strip, text.split(",")):
+            here = [c.number for c in plan.changes if part in (str(c.number), c.word, c.id)]
+            if not here and part not in (*MEANINGS, *_WORDS):
+                raise Trouble(
+                    f"--cause: {part!r} is neither a number that nnxrng pending shows (1 to "
+                    f"{len(plan.changes)}) nor a cause: {', '.join((*MEANINGS, *_WORDS))}"
+                )
+            found.update(here)
+        found.update(whole)
+    return found
+
+
+def _is_test(proposal: Proposal, wanted: str) -> bool:
+    for test in proposal.tests:
+        function = test.rpartition("::")[2]
+        names = (test, function, function.partition("[")[0])
+        if wanted in names or test.startswith((f"{wanted}::", f"{wanted}[")):
+            return True
+        if any(fnmatch.fnmatchcase(name, wanted) for name in names[:2]):
+            return True
+    return False
+
+
+def _is_golden(proposal: Proposal, wanted: str) -> bool:
+    names = (proposal.target, proposal.target.rpartition("/")[2], proposal.name)
+    return wanted in names or any(fnmatch.fnmatchcase(name, wanted) for name in names)
+
+
+# -- the tree ----------------------------------------------------------------------------------
+
+
+def find_root(artifacts: Sequence[Artifact], given: str | None) -> Path:
+    """Pytest's root directory, to which a report's paths are relative.
+
+    It is the folder, from here up to the repository's top, that has the report's test files.
+    """
+    if given is not None:
+        if not Path(given).is_dir():
+            raise Trouble(f"--root: {given} is no folder")
+        return Path(given)
+    here = Path.cwd()
+    above: list[Path] = []
+    for folder in (here, *here.parents):
+        above.append(folder)
+        if (folder / ".git").exists():
+            break
+    else:
+        above = [here]
+    files = {check.test.partition("::")[0] for a in artifacts for check in a.checks}
+    some = sorted(files)[:50]
+    return max(above, key=lambda folder: sum((folder / file).is_file() for file in some))

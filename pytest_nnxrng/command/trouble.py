@@ -1,0 +1,5 @@
+"""What a command cannot do."""
+
+
+class Trouble(Exception):
+    """What ``nnxrng`` cannot do: the message says why, and the way out."""

@@ -1,0 +1,120 @@
+"""Whether what a manifest says of a leaf can be true of one array: edited rows are found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact, is_key
+from pytest_nnxrng.leaf.form import Sketch
+from pytest_nnxrng.leaf.leaf import Leaf, constant
+from pytest_nnxrng.leaf.spots import decode
+from pytest_nnxrng.leaf.statistics import statistics
+
+_DIGITS = 1e-5  # a row's numbers have six digits
+_TEXTS = ("nan", "inf", "-inf")
+_OVERFLOW = 1e308
+
+
+def contradiction(leaf: Leaf) -> str:
+    """What of a leaf's row cannot be, or lacks what the format requires; "" if nothing."""
+    if is_key(leaf.dtype) or not (leaf.statistics or leaf.digest or leaf.spots):
+        return ""
+    row = leaf.statistics
+    return (
+        _wrong_numbers(row, _reals(leaf))
+        or (_wrong_sketch(leaf.sketch, row) if leaf.sketch is not None else _no_sketch(leaf))
+        or _wrong_spots(leaf)
+    )
+
+
+def told_otherwise(leaf: Leaf, values: np.ndarray) -> str:
+    """Which of a row's numbers are not those of these values, the leaf's; "" if all are."""
+    if is_key(leaf.dtype) or not leaf.statistics or constant(leaf) is not None:
+        return ""
+    found = statistics(values)
+    largest = max((abs(float(found.get(end, 0))) for end in ("min", "max")), default=0.0)
+    for name, told in leaf.statistics.items():
+        true = found.get(name)
+        if told == true:
+            continue
+        close = isinstance(told, int | float) and isinstance(true, int | float)
+        if not close or abs(float(told) - float(true)) > _DIGITS * max(largest, abs(float(true))):  # type: ignore[arg-type]
+            return f'"{name}" is {told}, and its values have {true}'
+    return ""
+
+
+def _wrong_numbers(row: Mapping[str, float | int | str], reals: int) -> str:
+    for name, number in row.items():
+        if name in ("value", "constant"):  # which the leaf's digest holds
+            continue
+        texts = _TEXTS if name in ("mean", "std") else ()
+        if isinstance(number, str):
+            if number not in texts:
+                return f'"{name}" is {number!r:.40}'
+        elif isinstance(number, int) and abs(number) >= 1 << 1023:
+            return f'"{name}" is too large'
+    count = row.get("nonfinite", 0)
+    if not isinstance(count, int) or not 0 <= count <= reals:
+        return f'"nonfinite" is {count!r:.40}'
+    if not {"min", "max"} <= row.keys():
+        return ""
+    low, high = float(row["min"]), float(row["max"])
+    mean, std = (float(row.get(name, 0.0)) for name in ("mean", "std"))
+    slack = _DIGITS * max(abs(low), abs(high))
+    if low > high:
+        return '"min" exceeds "max"'
+    if "mean" in row and math.isfinite(mean) and not low - slack <= mean <= high + slack:
+        return '"mean" is not between "min" and "max"'
+    if math.isfinite(std) and not 0 <= std <= (high - low) / 2 + slack:
+        return '"std" is none of numbers between "min" and "max"'
+    return ""
+
+
+def _no_sketch(leaf: Leaf) -> str:
+    unstored = leaf.digest is not None and not leaf.stored and constant(leaf) is None
+    if not unstored or not leaf.size or not is_inexact(leaf.dtype):
+        return ""
+    largest = max((abs(float(leaf.statistics.get(end, 0))) for end in ("min", "max")), default=0.0)
+    if dtype_of(leaf.dtype).itemsize >= 8 and largest * _reals(leaf) >= _OVERFLOW:
+        return ""  # as early versions wrote where sums overflow
+    return 'it has no "sketch", and its values are not stored'
+
+
+def _wrong_sketch(sketch: Sketch, row: Mapping[str, float | int | str]) -> str:
+    aside = sum(group.count for group in sketch.aside)
+    if sketch.aside and sketch.sizes.rest >= sketch.aside[0].start:
+        return '"sketch" sets aside what is no larger than the rest'
+    if not {"min", "max"} <= row.keys():
+        return ""
+    if sketch.nonfinite - aside != row.get("nonfinite", 0):
+        return '"sketch" and "nonfinite" are not of one array'
+    low, high, scale = float(row["min"]), float(row["max"]), sketch.scale
+    if abs(max(abs(low), abs(high)) - scale) > _DIGITS * scale:
+        return f'"sketch" is of an array whose largest element is {scale:.6g}, not "min" or "max"'
+    return ""
+
+
+def _wrong_spots(leaf: Leaf) -> str:
+    if leaf.spots is None or not is_inexact(leaf.dtype):
+        return ""
+    spots = decode(leaf.spots, leaf.dtype, leaf.shape)
+    parts = spots.view(spots.real.dtype) if spots.dtype.kind == "c" else spots
+    finite = parts.astype(np.float64)
+    finite = finite[np.isfinite(finite)]
+    ends = [leaf.statistics.get(end, sign * math.inf) for end, sign in (("min", -1), ("max", 1))]
+    low, high = (float(end) for end in ends)
+    if leaf.sketch is not None:
+        low, high = max(low, -leaf.sketch.scale), min(high, leaf.sketch.scale)
+    slack = _DIGITS * max(abs(low), abs(high))
+    if finite.size and not (math.isinf(slack) or low - slack <= finite.min()):
+        return '"spots" hold less than "min"'
+    if finite.size and not (math.isinf(slack) or finite.max() <= high + slack):
+        return '"spots" hold more than "max"'
+    return ""
+
+
+def _reals(leaf: Leaf) -> int:
+    return leaf.size * (1 + (dtype_of(leaf.dtype).kind == "c"))

@@ -1,0 +1,95 @@
+"""A manifest's text -> JSON, or a ``GoldenError`` that names the file and the way out.
+
+Needs neither numpy nor JAX, so that a command that only shows a golden starts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+
+FORMAT = 1
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The JSON object in the manifest at ``path``; of its content the format alone is checked.
+
+    Raises:
+      FileNotFoundError: when there is no golden.
+      GoldenError: when it is not a manifest that can be read.
+    """
+    return _load_json(path, _read_text(path))
+
+
+def fingerprint(path: Path) -> str | None:
+    """The sha256 of the manifest at ``path``, however its lines end; None if there is none."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not data.strip():
+        raise broken(path, "is empty")
+    if data.startswith(b"version https://git-lfs"):
+        raise pointer(path)
+    if re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
+        raise GoldenError(
+            path,
+            "holds the conflict markers of an unfinished merge",
+            f"Take one side (git checkout --ours or --theirs), or write it anew with {UPDATE}",
+            replaceable=True,
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise broken(path, "is not UTF-8 text") from error
+
+
+def _load_json(path: Path, text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("one name stands twice")
+        return found
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{short(number)} is too large a number")
+        return float(number)
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        data: Any = json.loads(
+            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
+        )
+        if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
+            json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise broken(path, f"is not a whole JSON file ({short(error)})") from error
+    if not isinstance(data, dict) or type(data.get("format")) is not int or data["format"] < 1:
+        raise broken(path, 'has no "format": it is not a golden of pytest-nnxrng')
+    if data["format"] > FORMAT:
+        raise GoldenError(
+            path,
+            f"has format {data['format']}; this pytest-nnxrng reads formats up to {FORMAT}",
+            "Upgrade it: pip install -U pytest-nnxrng",
+            replaceable=False,
+        )
+    return data

@@ -1,0 +1,119 @@
+"""Paths that differ in a number alone: one pattern, one row in a golden, one line of a text.
+
+``[32, 0, ["blocks.{}.norm", "blocks.{}.ff.kernel"]]`` stands for these two paths, 32 times, with 0
+to 31 for the braces. Rows may hold rows, whose own number comes next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+Row: TypeAlias = Any  # a path, or [times, first, rows]
+
+_NUMBER = re.compile(r"(?<![^.])(\d{1,9})(?![^.])")
+_LONGEST = 1 << 20  # paths that a golden may stand for
+_LISTED = 3
+
+
+def compact(paths: Sequence[str]) -> list[Row]:
+    """The rows for ``paths``."""
+    return _rows(paths) if not any("{" in path for path in paths) else list(paths)
+
+
+def expand(rows: Any) -> list[str]:
+    """The paths that ``rows`` stand for.
+
+    Raises:
+      ValueError: when these are no such rows, or stand for too many.
+    """
+    if not isinstance(rows, list) or _length(rows) > _LONGEST:
+        raise ValueError("is not a list of paths, or of too many")
+    return list(_paths(rows))
+
+
+def _rows(paths: Sequence[str]) -> list[Row]:
+    rows: list[Row] = []
+    groups = [(key, list(group)) for key, group in itertools.groupby(paths, _head)]
+    while groups:
+        (before, number), first = groups[0]
+        alike = 1
+        if number is not None:
+            template = [_NUMBER.sub("{}", path, count=1) for path in first]
+            while alike < len(groups) and groups[alike][0] == (before, number + alike):
+                if [_NUMBER.sub("{}", path, count=1) for path in groups[alike][1]] != template:
+                    break
+                alike += 1
+        if alike > 1:
+            rows.append([alike, number, _rows(template)])
+        else:
+            rows += first
+        groups = groups[alike:]
+    return rows
+
+
+def _head(path: str) -> tuple[str, int | None]:
+    """What stands before the first number in a path, and the number."""
+    found = _NUMBER.search(path)
+    if found is None or found.group(1) != str(int(found.group(1))):
+        return path, None
+    return path[: found.start()], int(found.group(1))
+
+
+def _length(rows: Any) -> int:
+    total = 0
+    for row in rows if isinstance(rows, list) else [None]:
+        if isinstance(row, str):
+            total += 1
+        elif (
+            isinstance(row, list)
+            and len(row) == 3
+            and type(row[0]) is type(row[1]) is int
+            and 0 <= row[0] <= _LONGEST
+            and 0 <= row[1] <= _LONGEST
+        ):
+            total += row[0] * _length(row[2])
+        else:
+            raise ValueError("holds what is neither a path nor a repeated row")
+    return total
+
+
+def _paths(rows: Sequence[Row], numbers: tuple[int, ...] = ()) -> Iterator[str]:
+    for row in rows:
+        if isinstance(row, str):
+            path = row
+            for number in numbers:
+                path = path.replace("{}", str(number), 1)
+            yield path
+        else:
+            times, first, inner = row
+            for number in range(first, first + times):
+                yield from _paths(inner, (*numbers, number))
+
+
+def pattern(path: str) -> str:
+    """The path without its numbers: that of all that is repeated with it."""
+    return _NUMBER.sub("*", path)
+
+
+def told(paths: Sequence[str]) -> tuple[str, str]:
+    """What the paths are and where: ``("norm", " in each of blocks.0 to blocks.31")``."""
+    split = [
+        (path[: m.start()], int(m.group()), path[m.end() :].lstrip("."))
+        if (m := _NUMBER.search(path))
+        else (path, -1, "")
+        for path in paths
+    ]
+    one = len({(before, after) for before, _, after in split}) == 1
+    if len(paths) < 2 or not one or split[0][1] < 0:
+        return ", ".join(paths[:_LISTED]) + (", ..." if len(paths) > _LISTED else ""), ""
+    before, first, after = split[0]
+    last = split[-1][1]
+    if [n for _, n, _ in split] == list(range(first, last + 1)) and len(split) > 2:
+        where = f"{before}{first} to {before}{last}"
+        return (after, f" in each of {where}") if after else (where, "")
+    some = [f"{before}{n}" for _, n, _ in split[:_LISTED]]
+    where = ", ".join(some) + (", ..." if len(split) > _LISTED else "")
+    return (after, f" in each of {where}") if after else (where, "")

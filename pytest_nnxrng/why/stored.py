@@ -1,0 +1,113 @@
+"""Two goldens -> what differs between them and why: from manifests and values, without a run.
+
+Causes are named as in a failing test, as far as both goldens recorded draws. JAX is loaded where
+draws must be recovered from values, as of a model that was checked when it was finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_nnxrng.compare.differences import Comparison, compare
+from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.provenance import Changes, changes, rekeyed_streams, translated
+from pytest_nnxrng.leaf.flat import Flat, aligned
+from pytest_nnxrng.why.cause import Cause, Evidence, ModelCheck, same_fingerprints
+from pytest_nnxrng.why.diagnose import diagnose
+
+
+@dataclass(frozen=True)
+class Between:
+    """What lies between two goldens. ``changes`` are those of the environment: name, then, now."""
+
+    comparison: Comparison
+    causes: tuple[Cause, ...]
+    changes: Changes
+
+
+def between(
+    golden: Golden, obtained: Golden, allowed: Tolerance, model: ModelCheck | None = None
+) -> Between:
+    """Hold one golden against another, as a check that obtained the second would.
+
+    ``model`` tells of the model that an output comes from.
+
+    Raises:
+      GoldenError: when values that are needed cannot be read.
+    """
+    moved = changes(golden.environment, obtained.environment)
+    paths = [leaf.path for leaf in obtained.leaves]
+    leaves, aliases = aligned(golden.leaves, golden.aliases, paths, obtained.aliases)
+    keys = translated(obtained.streams, golden.streams, moved)
+    comparison = compare(
+        leaves,
+        obtained.leaves,
+        allowed,
+        (aliases, obtained.aliases),
+        sharding=_sharded(golden) and _sharded(obtained),
+        rekeyed=rekeyed_streams(golden.streams, keys),
+        fingerprints=same_fingerprints(name for name, _, _ in moved),
+    )
+    if comparison.matches:
+        return Between(comparison, (), moved)
+    held = Golden(golden.owner, golden.environment, leaves, aliases, golden.streams)
+    causes = _causes(held, obtained, comparison, moved, allowed, model or ModelCheck())
+    return Between(comparison, causes, moved)
+
+
+def _sharded(golden: Golden) -> bool:
+    return any(leaf.sharding is not None for leaf in golden.leaves)
+
+
+def is_model(golden: Golden) -> bool:
+    """Whether a golden is of a model or another NNX object, and not of an output."""
+    return golden.owner.kind == "init" or any(leaf.type != "array" for leaf in golden.leaves)
+
+
+def _causes(
+    golden: Golden,
+    obtained: Golden,
+    comparison: Comparison,
+    moved: Changes,
+    allowed: Tolerance,
+    model: ModelCheck,
+) -> tuple[Cause, ...]:
+    kind, flat = golden.owner.kind, Flat(obtained.leaves, obtained.aliases)
+    if is_model(golden) and not _records_draws(golden, obtained) and _may_tell(comparison):
+        from pytest_nnxrng.why.explain import Mismatch, explain
+
+        return explain(
+            Mismatch(golden, flat, comparison, moved, allowed, kind=kind, given=obtained.streams)
+        )
+    return diagnose(
+        Evidence(
+            kind=kind,
+            comparison=comparison,
+            expected={leaf.path: leaf for leaf in golden.leaves},
+            obtained=flat.by_path(),
+            streams=(golden.streams, translated(obtained.streams, golden.streams, moved)),
+            changes=moved,
+            implied=_implied(comparison, moved),
+            model=ModelCheck() if is_model(golden) else model,
+        )
+    )
+
+
+def _records_draws(*goldens: Golden) -> bool:
+    return all(any(leaf.draws is not None for leaf in golden.leaves) for golden in goldens)
+
+
+def _may_tell(comparison: Comparison) -> bool:
+    """Whether there are leaves whose values could tell their draws."""
+    return any(d.kinds in (("values",), ("removed",), ("added",)) for d in comparison.differences)
+
+
+def _implied(comparison: Comparison, moved: Changes) -> dict[str, tuple[str, ...]]:
+    if not moved or not any("dtype" in d.kinds for d in comparison.differences):
+        return {}
+    from pytest_nnxrng.why.explain import implied
+
+    found: dict[str, Any] = implied(comparison, moved)
+    return found
