@@ -95,6 +95,7 @@ def _model_check(asked: Asked) -> ModelCheck:
     models = [result for result in asked.test.results if result.whole_model]
     compared = [result.comparison for result in models if result.comparison is not None]
     moved = any(d.expected and d.obtained and _moved(d) for c in compared for d in c.differences)
+    moved = moved or any(comparison.static for comparison in compared)
     return ModelCheck(bool(models), tuple(c for r in models for c in r.causes), moved)
 
 

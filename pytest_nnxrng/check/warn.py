@@ -145,7 +145,7 @@ def zero_kernels(leaves: Iterable[Leaf]) -> list[str]:
         for leaf in leaves
         if len(leaf.shape) > 1
         and leaf.size
-        and leaf.type == "Param"
+        and leaf.type in ("Param", "LoRAParam")
         and not leaf.path.endswith("bias")
         and leaf.read is not None
         and not _any(leaf.contents())

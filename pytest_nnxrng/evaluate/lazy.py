@@ -26,11 +26,11 @@ from pytest_nnxrng.evaluate.program import (
     Unselectable,
     Wanted,
     host,
+    is_key,
     spread,
 )
 from pytest_nnxrng.evaluate.scans import Scan
 from pytest_nnxrng.evaluate.selection import ELEMENTWISE, MOVES, SAME
-from pytest_nnxrng.leaf.dtypes import is_key
 from pytest_nnxrng.leaf.spots import Selection, unravel
 from pytest_nnxrng.trace.constants import fold
 from pytest_nnxrng.trace.jaxpr import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+from pytest_nnxrng.golden.inventory import regular
 
 FORMAT = 1
+_LARGEST = 256 << 20  # bytes of a manifest
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -30,6 +32,8 @@ def load(path: Path) -> dict[str, Any]:
 def fingerprint(path: Path) -> str | None:
     """The sha256 of the manifest at ``path``, however its lines end; None if there is none."""
     try:
+        if regular(path) > _LARGEST:
+            return None
         data = path.read_bytes()
     except OSError:
         return None
@@ -38,6 +42,9 @@ def fingerprint(path: Path) -> str | None:
 
 def _read_text(path: Path) -> str:
     try:
+        size = regular(path)
+        if size > _LARGEST:
+            raise broken(path, f"has {size:,} bytes, which no manifest has")
         data = path.read_bytes()
     except FileNotFoundError:
         raise

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +54,27 @@ def parse_owner(row: object) -> Owner:
     return Owner(row["class"], row["function"], parameters, row["check"], row["kind"])
 
 
+def regular(path: Path) -> int:
+    """The size of the file at ``path``, which is looked at before it is opened.
+
+    Raises:
+      OSError: when it is none: a folder, or a device or pipe that would be read without end.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        told = os.strerror(kind) if kind == errno.EISDIR else "it is no regular file"
+        raise OSError(kind, told, os.fspath(path))
+    return found.st_size
+
+
 def read_owner(path: Path) -> Owner | None:
     """Who owns the golden at ``path``, or None when that cannot be told.
 
     Only the head of the manifest is read: a folder may hold thousands.
     """
     try:
+        regular(path)
         with path.open("rb") as file:
             head = file.read(_HEAD).decode("utf-8", "ignore")
         found, _ = json.JSONDecoder().raw_decode(head, head.index(_OWNER) + len(_OWNER))

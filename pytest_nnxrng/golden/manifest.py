@@ -29,6 +29,8 @@ from pytest_nnxrng.leaf.repeats import expand
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
+_DIMENSIONS = 256  # of a leaf, at most: numpy makes no array of more than 64
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -212,7 +214,7 @@ def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> L
 
 def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
     shape = _get(row, "shape", list)
-    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+    if len(shape) > _DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise _Invalid(f'"shape" is {short(shape)}')
     dtype, digest = _get(row, "dtype", str), row.get("digest")
     draws, sharding = row.get("draws"), _spec(row, "sharding")

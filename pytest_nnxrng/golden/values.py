@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_nnxrng.golden.consistency import told_otherwise
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+from pytest_nnxrng.golden.inventory import regular
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_key, storage
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -62,6 +63,7 @@ class Reader:
     def lacking(self) -> GoldenError | None:
         """Why there are no values: the file is not there, cannot be read, or only stands for it."""
         try:
+            regular(self.path)
             with self.path.open("rb") as file:
                 start = file.read(64)
         except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_nnxrng.run.progress import Progress
 
 PARAMETER = "nnx_device"
+_REPEAT = "__pytest_repeat_step_number"  # a fixture of pytest-repeat
 GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
 CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
 PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
@@ -51,12 +53,30 @@ def identity(item: pytest.Item) -> Identity:
     function = getattr(item, "originalname", None) or item.name
     rest = item.name.removeprefix(function)
     parameters = rest[1:-1] if rest.startswith("[") and rest.endswith("]") else None
-    place = our_place(item)
-    if place is not None and parameters is not None:
-        # Our parameter was added after all others: its id is the last.
-        others = parameters.removesuffix(place.name)
-        parameters = others[:-1] if others else None
-    return Identity(".".join(classes), function, parameters)
+    place, step = our_place(item), repetition(item)
+    added = [*([place.name] if place is not None else []), *([step] if step is not None else [])]
+    return Identity(".".join(classes), function, own_parameters(parameters, added))
+
+
+def repetition(item: pytest.Item) -> str | None:
+    """The id of the parameter by which pytest-repeat runs a test again and again: ``1-2``."""
+    step = getattr(getattr(item, "callspec", None), "params", {}).get(_REPEAT)
+    if not isinstance(step, int):
+        return None
+    marker = item.get_closest_marker("repeat")
+    count = marker.args[0] if marker and marker.args else item.config.getoption("count", None)
+    return f"{step + 1}-{count}"
+
+
+def own_parameters(parameters: str | None, added: Sequence[str]) -> str | None:
+    """The ids of a test's own parameters: others were ``added`` after these, in any order."""
+    for last in added:
+        rest = [other for other in added if other is not last]
+        if parameters == last:
+            return None
+        if parameters is not None and parameters.endswith(f"-{last}"):
+            return own_parameters(parameters.removesuffix(f"-{last}"), rest)
+    return parameters
 
 
 def writes() -> bool:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.hooks.item import CHECKS, holds_goldens, identity, our_place, relative
+from pytest_nnxrng.hooks.item import (
+    CHECKS,
+    holds_goldens,
+    identity,
+    our_place,
+    relative,
+    repetition,
+)
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.hooks.parametrize import unplaced
 
@@ -72,11 +79,13 @@ def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) 
     """What other processes made of the test, if it is not what this one did."""
     from pytest_nnxrng.check import agreement
     from pytest_nnxrng.check.renumber import renumber
+    from pytest_nnxrng.golden.policy import Outcome
 
     if error is None:
         renumber(checks)
     if isinstance(error, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
         checks.apart = "this process was interrupted"  # it waits for no other one
+        checks.settle(Outcome.OTHER)  # pytest makes no report of it
     told = agreement.finish(checks, error)
     if checks.stop:
         item.session.shouldfail = checks.stop
@@ -147,7 +156,7 @@ def _command(item: pytest.Item) -> str:
     where = os.path.relpath(item.path, item.config.invocation_params.dir)
     *scopes, name = item.nodeid.split("::")[1:]
     words, place = ["pytest", "--nnx-update-snapshots"], our_place(item)
-    if place is not None:
+    if place is not None or repetition(item) is not None:
         who = identity(item)
         name = who.function if who.parameters is None else f"{who.function}[{who.parameters}]"
     if device := place.name if place is not None else item.config.getoption("nnx_device"):

@@ -161,6 +161,14 @@ class _Walk:
         visit(place, raw)
 
 
+def node_types(value: Any) -> list[type]:
+    """The classes of the NNX nodes of ``value``, each once."""
+    walk = _Nodes(None)
+    walk.visit(_Place(), value)
+    found = [node for _, node in walk.seen.values() if is_node(node)]
+    return list(dict.fromkeys(type(node) for node in found))
+
+
 class _Nodes(_Walk):
     """Where nodes and Variables are; no array is looked at, so tracers may be among them."""
 

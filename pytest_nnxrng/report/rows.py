@@ -12,6 +12,7 @@ from pytest_nnxrng.why.structure import sharding
 
 WIDTH = 80
 _INDENT = "      "
+_SIZES = 16  # of a shape
 
 
 def wrap(text: str, indent: str = _INDENT, first: str | None = None) -> list[str]:
@@ -41,7 +42,7 @@ def difference(found: Difference, *, detailed: bool) -> list[str]:
         if kind in found.kinds:
             was, now = getattr(old, kind), getattr(new, kind)
             if kind == "shape":
-                was, now = list(was), list(now)
+                was, now = _shape(was), _shape(now)
             label = "Variable type" if kind == "type" else kind
             lines += wrap(f"{label}: golden {was}, now {now}")
     if "sharding" in found.kinds:
@@ -86,7 +87,13 @@ def _title(leaf: Leaf) -> list[str]:
 
 
 def _describe(leaf: Leaf) -> str:
-    return f"{leaf.type} {leaf.dtype}{list(leaf.shape) if leaf.shape else ''}"
+    return f"{leaf.type} {leaf.dtype}{_shape(leaf.shape) if leaf.shape else ''}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """A shape as a list; of one that no array has, the first sizes."""
+    shown = ", ".join(map(str, shape[:_SIZES]))
+    return f"[{shown}]" if len(shape) <= _SIZES else f"[{shown}, ... {len(shape)} sizes]"
 
 
 def _numbers(numbers: Numbers | None, old: Leaf) -> list[str]:

@@ -64,10 +64,15 @@ class Build:
 
     def traces_alike(self) -> bool:
         """Whether a second trace of the constructor shows the same."""
+        return not self.traced_unlike()
+
+    def traced_unlike(self) -> tuple[str, ...]:
+        """The leaves that a second trace does not show as the first did."""
         first, second = self.trace, replace(self).trace
         if first is None or second is None:
-            return True  # a constructor that runs once in a process, say
-        return first.leaves == second.leaves and _shapes(first) == _shapes(second)
+            return ()  # a constructor that runs once in a process, say
+        one, other = _shown(first), _shown(second)
+        return tuple([p for p in sorted(one.keys() | other.keys()) if one.get(p) != other.get(p)])
 
     def again(self) -> Any:
         """What a second call gives, on a copy of the arguments."""
@@ -87,8 +92,10 @@ class Build:
         return replace(self, args=args, kwargs=kwargs)
 
 
-def _shapes(traced: Trace) -> list[tuple[str, Any, str]]:
-    return [(leaf.path, leaf.shape, leaf.dtype) for leaf in flatten(traced.model).leaves]
+def _shown(traced: Trace) -> dict[str, Any]:
+    shapes = {leaf.path: (leaf.shape, leaf.dtype) for leaf in flatten(traced.model).leaves}
+    every = shapes.keys() | traced.leaves.keys()
+    return {path: (shapes.get(path), traced.leaves.get(path)) for path in sorted(every)}
 
 
 def streams(traced: Trace | None) -> dict[str, dict[str, Any]]:

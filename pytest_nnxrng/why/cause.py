@@ -102,7 +102,8 @@ class Evidence:
     model is rebuilt under recorded flags to those flags, ``touched`` those that change with
     these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
     these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
-    ``renamed`` maps the golden's paths to ours.
+    ``renamed`` maps the golden's paths to ours. ``unrepeated`` leaves are others in a second
+    build, for what constructors ``shared`` with the first, where that is known.
     """
 
     kind: str
@@ -118,6 +119,8 @@ class Evidence:
     implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rebuilt: bool = False
     repeats: bool = True
+    unrepeated: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     untraceable: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     model: ModelCheck = field(default_factory=ModelCheck)
@@ -154,6 +157,12 @@ def named(paths: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0] or "the value"
     return f"{len(found)} leaves"
+
+
+def few(paths: Sequence[str]) -> str:
+    """The first of these by name."""
+    shown = ", ".join(path or "the value" for path in paths[:3])
+    return shown + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def once(paths: Iterable[str]) -> tuple[str, ...]:

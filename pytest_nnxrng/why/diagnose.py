@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_nnxrng.compare.differences import Difference
-from pytest_nnxrng.why.cause import Cause, Evidence, is_derived, named
+from pytest_nnxrng.why.cause import Cause, Evidence, few, is_derived, named
 from pytest_nnxrng.why.draws import derivations
 from pytest_nnxrng.why.structure import structure
 from pytest_nnxrng.why.unproven import by_numbers, shown
@@ -15,9 +15,12 @@ from pytest_nnxrng.why.unproven import by_numbers, shown
 def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     """Name the causes of every difference; leaves that nothing explains are ``unknown``."""
     if not evidence.repeats:
-        paths = tuple(d.path for d in evidence.comparison.differences)
-        text = "two builds in this process give different models"
-        return (Cause("nondeterministic", paths, text, "built twice", text),)
+        paths = evidence.unrepeated or tuple(d.path for d in evidence.comparison.differences)
+        what = "two builds in this process give different models"
+        why = "".join(f"; {reason}" for reason in evidence.shared)
+        return (
+            Cause("nondeterministic", paths, f"{what}: {few(paths)}{why}", "built twice", what),
+        )
     causes, pairs = structure(evidence)
     open_: list[Difference] = []
     for d in evidence.comparison.differences:

@@ -19,6 +19,7 @@ from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import flatten
+from pytest_nnxrng.nnx.shared import shared_rngs
 from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck
@@ -63,7 +64,12 @@ def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
         return diagnose(_compared(mismatch))
     if build is not None and build.trace is not None:
         return diagnose(_from_trace(mismatch, build, build.trace))
-    seen = replace(_compared(mismatch), untraceable=build.untraceable if build is not None else "")
+    seen = _compared(mismatch)
+    if build is not None:
+        moved, why = _unlike(build, mismatch.obtained, abstract=False)
+        if moved:
+            return diagnose(replace(seen, repeats=False, unrepeated=moved, shared=why))
+        seen = replace(seen, untraceable=build.untraceable)
     return diagnose(_from_values(mismatch, seen) if mismatch.is_nnx else seen)
 
 
@@ -87,8 +93,9 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
     """With the draws and initializers that the trace shows, here and under recorded flags."""
     seen, obtained = _compared(mismatch), mismatch.obtained
     abstract = obtained.is_abstract
-    if not (build.traces_alike() if abstract else build.repeated or _repeats(build, obtained)):
-        return replace(seen, repeats=False)
+    moved, why = _unlike(build, obtained, abstract=abstract)
+    if moved:
+        return replace(seen, repeats=False, unrepeated=moved, shared=why)
     now, keys = derived(obtained, trace), streams(trace)
     seen = replace(
         seen, draws=tuple(Drawing(d.label, d.where, d.module, d.sites) for d in trace.draws)
@@ -130,14 +137,25 @@ def _with_derivation(leaf: Leaf, made: Mapping[str, Leaf]) -> Leaf:
     return leaf.but(draws=other.draws, initializer=other.initializer)
 
 
-def _repeats(build: Build, obtained: Flat) -> bool:
+def _unlike(
+    build: Build, obtained: Flat, *, abstract: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The leaves that a second build does not repeat, and what all builds share."""
+    if build.repeated and not abstract:
+        return (), ()
+    if abstract:
+        paths = build.traced_unlike()
+        model = build.trace.model if build.trace is not None else None
+        return paths, tuple(shared_rngs(build.build, model)) if paths else ()
     try:
-        again = flatten(build.again(), build.only)
+        model = build.again()
+        again = flatten(model, build.only)
     except Exception:  # a constructor that runs once in a process, say
-        return True
+        return (), ()
     made = digested(leaf for leaf in again.leaves if leaf.read is not None)
     digests = {leaf.path: leaf.digest for leaf in made}
-    return all(digests.get(leaf.path) == leaf.digest for leaf in obtained.leaves)
+    paths = tuple(leaf.path for leaf in obtained.leaves if digests.get(leaf.path) != leaf.digest)
+    return paths, tuple(shared_rngs(build.build, model)) if paths else ()
 
 
 def _with_counts(streams: tuple[Any, Any], known: tuple[Streams, Streams]) -> tuple[Any, Any]:

@@ -77,7 +77,8 @@ def renames(
             pairs = _mapped(rule, gone, came, score)
             total = sum(score(a, b) for a, b in pairs.items())
             every = places is None and pairs and _is_all(pairs, gone, came, score)
-            if total >= _ENOUGH or every:
+            # However many constants are alike: that alone is no evidence.
+            if every or any(score(a, b) >= _ENOUGH for a, b in pairs.items()):
                 ranked.append((total, len(pairs), rule, pairs))
         if not ranked:
             break

@@ -16,6 +16,7 @@ from pytest_nnxrng.golden.policy import Mode, Outcome
 from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why.cause import Cause
 
+NAMED: list[str] = []  # the words named since the test began, for the score
 Checks = Callable[[Snapshot], Any]
 
 
@@ -44,7 +45,9 @@ class Bench:
         assert all(result.written for result in done.results)
 
     def causes(self, body: Checks) -> list[tuple[Cause, ...]]:
-        return [result.causes for result in self._run(body, Mode()).results]
+        found = [result.causes for result in self._run(body, Mode()).results]
+        NAMED.extend(cause.word for causes in found for cause in causes)
+        return found
 
 
 @pytest.fixture

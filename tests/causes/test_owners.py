@@ -9,6 +9,8 @@ import jax
 import pytest
 from flax import nnx
 
+from pytest_nnxrng.trace.source import place_of
+
 from .conftest import Bench, words
 from .test_mutations import seeded
 
@@ -68,6 +70,9 @@ def told(bench: Bench, then: Any, now: Any, rngs: Any = seeded) -> Any:
     return [f"{cause.word}: {cause.text}" for cause in found]
 
 
+HERE = place_of(__file__, 1).partition(":")[0]
+
+
 def line(text: str) -> int:
     """The number of the first line of this file that has ``text``."""
     lines = Path(__file__).read_text().splitlines()
@@ -80,7 +85,7 @@ TOLD = [
         "",
         "extra",
         f"draws: 2 more keys are drawn from `params` by extra (LayerNorm) {IN_EACH}: 9 leaves "
-        f"moved (see test_owners.py:{line('self.extra =')}: self.extra = nnx.LayerNorm(4, "
+        f"moved (see {HERE}:{line('self.extra =')}: self.extra = nnx.LayerNorm(4, "
         "rngs=rngs))",
     ),
     ("extra", "", f"draws: 2 fewer keys are drawn from `params` without extra {IN_EACH}: 9 leaves"),
@@ -98,14 +103,14 @@ TOLD = [
         "no bias",
         "",
         f"draws: 1 more key is drawn from `params` by b (Linear) {IN_EACH}: 8 leaves moved (see "
-        f"test_owners.py:{line('self.b = nnx.Linear(4, 4, use')}: self.b = nnx.Linear",
+        f"{HERE}:{line('self.b = nnx.Linear(4, 4, use')}: self.b = nnx.Linear",
     ),
     ("", "no c", f"draws: 2 fewer keys are drawn from `params` without c {IN_EACH}: 5 leaves"),
     (
         "",
         "loose",
         "draws: 1 more key is drawn from `params` by blocks.0 to blocks.2 (Block): 7 leaves moved "
-        f"(see test_owners.py:{line('    rngs.params()')}: rngs.params())",
+        f"(see {HERE}:{line('    rngs.params()')}: rngs.params())",
     ),
 ]
 
@@ -202,17 +207,14 @@ def test_a_renamed_layer_and_a_new_one(bench: Bench) -> None:
 
 
 def test_goldens_without_owners_are_told_by_counts(bench: Bench, monkeypatch: Any) -> None:
-    from pytest_nnxrng.check import record
+    from pytest_nnxrng.trace import build
 
-    streams = record.streams
-
-    def bare(trace: Any) -> Any:
-        rows = streams(trace)
-        return {n: {k: v for k, v in row.items() if k != "draws"} for n, row in rows.items()}
-
-    monkeypatch.setattr(record, "streams", bare)
-    found = told(bench, (Net, "", 1), (Net, "extra", 1))
-    assert "2 more keys are drawn from `params` before blocks.0.b.kernel: 3 leaves" in found[1]
+    with monkeypatch.context() as old:
+        old.setattr(build, "compact", lambda names: [])
+        bench.write(lambda snapshot: snapshot.check_init(Net, "", 1, rngs=seeded()))
+    found = bench.causes(lambda snapshot: snapshot.check_init(Net, "extra", 1, rngs=seeded()))[0]
+    texts = [cause.text for cause in found if cause.word == "draws"]
+    assert texts[0].startswith("2 more keys are drawn from `params` before blocks.0.b.kernel: 3 le")
 
 
 def test_an_unknown_count_is_no_number(bench: Bench) -> None:

@@ -43,7 +43,7 @@ def test_a_key_that_is_fixed_in_the_code(bench: Bench, how: str, line: str, abst
     )
     lines = Path(__file__).read_text().splitlines()
     number = 1 + next(i for i, text in enumerate(lines) if line in text)
-    assert cause.text.endswith(f"(see test_streams.py:{number})")
+    assert cause.text.endswith(f"test_streams.py:{number})")
     bench.write(lambda snapshot: check(snapshot, how))
     (cause,) = bench.causes(lambda snapshot: check(snapshot, "shared"))[0]
     assert cause.text == (
@@ -115,3 +115,36 @@ def test_one_element_of_many_is_an_edit(bench: Bench) -> None:
     bench.write(lambda snapshot: snapshot.check_init(many, shared(0), False))
     (cause,) = bench.causes(lambda snapshot: snapshot.check_init(many, shared(0), True))[0]
     assert cause.word == "values"
+
+
+GLOBAL = nnx.Rngs(0)
+
+
+class Shares(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs, own: nnx.Rngs = nnx.Rngs(3)) -> None:  # noqa: B008
+        self.first = nnx.Linear(3, 3, rngs=rngs)
+        self.last = nnx.Linear(3, 3, rngs=own)
+
+
+def shares_a_global(rngs: nnx.Rngs) -> nnx.Module:
+    model = nnx.Module()
+    model.first = nnx.Linear(3, 3, rngs=rngs)
+    model.last = nnx.Linear(3, 3, rngs=GLOBAL)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::pytest_nnxrng.FixedSeedWarning")
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [(Shares, "own=nnx.Rngs(...) is a default"), (shares_a_global, "GLOBAL is a global nnx.Rngs")],
+)
+def test_an_rngs_that_outlives_a_build_is_named(bench: Bench, make: Any, text: str) -> None:
+    def good(rngs: nnx.Rngs) -> nnx.Module:
+        return Shares(rngs, nnx.Rngs(8))
+
+    bench.write(lambda snapshot: snapshot.check_init(good, seeded()))
+    (cause,) = bench.causes(lambda snapshot: snapshot.check_init(make, seeded()))[0]
+    assert (cause.word, cause.leaves) == ("nondeterministic", ("last.kernel",))
+    assert "different models: last.kernel; " in cause.text
+    assert text in cause.text
+    assert "test_streams.py:" in cause.text

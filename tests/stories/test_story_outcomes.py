@@ -317,3 +317,18 @@ def test_numpy_written_to_after_the_check_is_checked_as_it_was(project: Project)
     """).made()
     assert '"constant": 0' in project.golden("test_it.1.json").read_text("utf-8")
     project.run().came_to(passed=1)
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+def test_an_interrupted_update_leaves_nothing_behind(project: Project, how: str):
+    body = """
+        import jax.numpy as jnp, pytest
+
+        def test_it(nnx_snapshot):
+            nnx_snapshot.check(jnp.arange({}))
+            {}
+    """
+    project.test(body.format("7.0", "pass")).made()
+    goldens = project.goldens()
+    project.test(body.format("9.0", how)).run_apart("--nnx-update-snapshots")
+    assert project.goldens() == goldens

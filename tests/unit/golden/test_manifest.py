@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pytest_nnxrng.golden.errors import GoldenError
-from pytest_nnxrng.golden.inventory import Owner
+from pytest_nnxrng.golden.inventory import Owner, read_owner
 from pytest_nnxrng.golden.manifest import FORMAT, Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values
 from pytest_nnxrng.leaf import dtypes
@@ -908,3 +908,34 @@ def test_a_dtype_that_no_golden_holds(small, dtype):
     data["leaves"]["x"]["dtype"] = dtype
     small.write_text(json.dumps(data), encoding="utf-8")
     assert refused(small).problem == f'has been edited or damaged: leaf x: "dtype" is {dtype!r}'
+
+
+# -- what is read is bounded -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["manifest", "values"])
+@pytest.mark.parametrize("kind", ["an endless device", "a pipe"])
+def test_what_is_no_file_is_not_opened(small, which, kind):
+    path = small if which == "manifest" else small.parent / VALUES
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    error = refused(small, replaceable=False)
+    assert error.path == path
+    assert error.problem == "cannot be read (it is no regular file)"
+    assert read_owner(path) is None
+
+
+def test_a_manifest_of_gigabytes_is_not_read(small):
+    with small.open("r+b") as file:
+        file.truncate(3 << 30)
+    assert refused(small).problem == "has 3,221,225,472 bytes, which no manifest has"
+
+
+def test_a_shape_of_thousands_of_dimensions(path):
+    path.write_text(edited("leaf.shape", [1] * 3000), encoding="utf-8")
+    problem = refused(path).problem
+    assert '"shape" is [1, 1, ' in problem
+    assert len(problem) < 250

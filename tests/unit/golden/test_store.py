@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -293,3 +294,32 @@ def test_values_that_a_golden_did_not_have_get_the_mode_of_its_manifest(path):
     path.chmod(0o640)
     stage(path, made(2)).commit()
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o640}
+
+
+def test_runs_that_update_one_tree_never_leave_a_manifest_without_its_values(path):
+    def run(number):
+        for turn in range(15):
+            stage(path, made(number, turn), Folders()).commit()
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (path.parent / read(path).values).exists()
+    assert len(numbers(path)) == 2
+
+
+def test_the_same_bytes_in_another_shape_have_another_name(path):
+    array = np.arange(6, dtype=np.float32)
+
+    def shaped(*shape):
+        values = array.reshape(shape)
+        leaf = Leaf("l", "Param", shape, "float32", digest=digest(values), read=lambda: values)
+        return Golden(OWNER, {"jax": "1"}, (leaf,), {})
+
+    names = set()
+    for shape in ((6,), (2, 3), (3, 2)):
+        stage(path, shaped(*shape)).commit()
+        names.add(read(path).values)
+    assert len(names) == 3
