@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         FixedSeedWarning,
         KeyReuseWarning,
         SnapshotWarning,
+        UnusedOptionsWarning,
         WrongDeviceWarning,
         ZeroKernelWarning,
     )
@@ -22,6 +23,7 @@ _HOMES = {
     "Snapshot": "check.snapshot",
     "SnapshotError": "check.state",
     "SnapshotWarning": "check.warn",
+    "UnusedOptionsWarning": "check.warn",
     "WrongDeviceWarning": "check.warn",
     "ZeroKernelWarning": "check.warn",
 }
@@ -31,6 +33,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "SnapshotWarning",
+    "UnusedOptionsWarning",
     "WrongDeviceWarning",
     "ZeroKernelWarning",
 ]

@@ -58,12 +58,16 @@ def _modules(asked: Asked, flat: Flat) -> Modules | None:
 
 def _refuse_nothing(asked: Asked, flat: Flat) -> None:
     __tracebackhide__ = True
+    only = asked.options.only
     if not flat.leaves:
-        filtered = asked.options.only is not None
-        raise SnapshotError(
-            f"there is nothing to check: {type(asked.value).__name__} holds no arrays or numbers"
-            f"{' that nnx_snapshot(only=...) lets through' if filtered else ''}"
-        )
+        text = f"there is nothing to check: {type(asked.value).__name__} holds no arrays or numbers"
+        text += " that nnx_snapshot(only=...) lets through" if only is not None else ""
+        if isinstance(only, str):
+            text += (
+                f". {only!r} is a text, which nnx takes for the tag of an RNG stream; a type of "
+            )
+            text += "Variable is the class itself: only=nnx.Param"
+        raise SnapshotError(text)
     bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
     if bare is not None and not asked.options.abstract:
         raise SnapshotError(

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from pytest_nnxrng.check import variants, verdict
+from pytest_nnxrng.check import verdict
 from pytest_nnxrng.check.capture import obtain
 from pytest_nnxrng.check.construct import construct, name_of
+from pytest_nnxrng.check.given import checked
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
-from pytest_nnxrng.check.state import CheckOptions, Result, SnapshotError, TestChecks
+from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError, TestChecks
 from pytest_nnxrng.check.warn import PACKAGE, warn
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
-from pytest_nnxrng.run import settings
 from pytest_nnxrng.trace.source import place_of
 
 T = TypeVar("T")
@@ -29,9 +29,12 @@ class Snapshot:
     All checks of a test are made; a mismatch fails the test at the end of its body.
     """
 
-    def __init__(self, test: TestChecks, options: CheckOptions | None = None) -> None:
+    def __init__(
+        self, test: TestChecks, options: CheckOptions | None = None, form: Form | None = None
+    ) -> None:
         self._test = test
         self._options = options or CheckOptions()
+        self._form = form
 
     def __call__(
         self,
@@ -69,22 +72,19 @@ class Snapshot:
           SnapshotError: for options that exclude each other or cannot be used.
         """
         __tracebackhide__ = True
-        if exact and (tol is not None or atol):
-            raise SnapshotError("exact=True accepts equal bits alone: leave out tol and atol")
-        try:
-            for value in tol.values() if isinstance(tol, Mapping) else [tol]:
-                if value is not None:
-                    settings.tolerance(value, "nnx_snapshot(tol=...)")
-            settings.tolerance(atol, "nnx_snapshot(atol=...)")
-        except settings.BadSetting as error:
-            raise SnapshotError(str(error)) from None
-        if abstract and also:
-            raise SnapshotError("also=... builds the model: leave out abstract=True")
-        ways = variants.wanted(also)
-        options = CheckOptions(
-            name, tol, atol, exact, only, abstract, sharding, per_platform, ways, static
+        options = checked(
+            CheckOptions(
+                name, tol, atol, exact, only, abstract, sharding, per_platform, also, static
+            )
         )
-        return Snapshot(self._test, options)
+        self._use()
+        form = Form(*_line())
+        self._test.forms.append(form)
+        return Snapshot(self._test, options, form)
+
+    def _use(self) -> None:
+        if self._form is not None:
+            self._form.used = True
 
     def check(self, value: T, name: str | None = None) -> T:
         """Check ``value`` against its golden and return it.
@@ -99,6 +99,7 @@ class Snapshot:
             cannot work. A mismatch does not raise: it fails the test at its end.
         """
         __tracebackhide__ = True
+        self._use()
         if self._options.also:
             raise SnapshotError("also=... builds the model, which check_init does, not check")
         options = replace(self._options, name=self._options.name if name is None else name)
@@ -119,6 +120,7 @@ class Snapshot:
             nothing that NNX knows. Errors of ``build`` pass through.
         """
         __tracebackhide__ = True
+        self._use()
         _guard(self._test)
         if not arguments.find_rngs(args, kwargs):
             raise SnapshotError(
@@ -178,8 +180,13 @@ def _name(test: TestChecks, options: CheckOptions) -> str:
 
 
 def _where() -> str:
-    """The line that called the check: the nearest frame outside this package."""
+    """The line that called the check, as a report names it."""
+    return place_of(*_line())
+
+
+def _line() -> tuple[str, int]:
+    """The file and the line of the test: of the nearest frame outside this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return place_of(frame.f_code.co_filename, frame.f_lineno)
+    return frame.f_code.co_filename, frame.f_lineno

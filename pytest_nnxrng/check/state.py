@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class CheckOptions:
     per_platform: bool = False
     also: Any = ()
     static: bool = True
+
+    def but(self, **changed: Any) -> CheckOptions:
+        """The same with these options."""
+        return replace(self, **changed)
 
     def tolerance(
         self, settings: Settings, kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
@@ -101,6 +105,15 @@ class Result:
 
 
 @dataclass
+class Form:
+    """Assertions with options that a test made, in which line, and whether it checked by them."""
+
+    file: str
+    line: int
+    used: bool = False
+
+
+@dataclass
 class TestChecks:
     """The checks of one test, and whether it may still make any: ``closed`` says why not.
 
@@ -126,6 +139,7 @@ class TestChecks:
     turn: int = 0
     apart: str = ""
     stop: str = ""
+    forms: list[Form] = field(default_factory=list)
     lost: Callable[[], Lost | None] = lambda: None
     clashes: Callable[[], bool] = lambda: False  # whether another test's name differs by case alone
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ import xxhash
 from flax import nnx
 
 from pytest_nnxrng.check.stages import Obtained
+from pytest_nnxrng.check.state import TestChecks
 from pytest_nnxrng.leaf.digest import blocks, octets
 from pytest_nnxrng.leaf.dtypes import is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -43,6 +45,20 @@ class ZeroKernelWarning(SnapshotWarning):
 
 class WrongDeviceWarning(SnapshotWarning):
     """A checked value lies on another device than the one under test."""
+
+
+class UnusedOptionsWarning(SnapshotWarning):
+    """``nnx_snapshot(...)`` was called, and nothing checked with what it gave."""
+
+
+def warn_of_unused(test: TestChecks) -> None:
+    """Warn, at the lines themselves, of options that no check was made with."""
+    for form in test.forms:
+        if not form.used:
+            line = linecache.getline(form.file, form.line).strip() or "nnx_snapshot(...)"
+            text = f"{line}: nothing is checked by this alone. It gives assertions: "
+            text += "nnx_snapshot(...).check(value)"
+            warnings.warn_explicit(text, UnusedOptionsWarning, form.file, form.line)
 
 
 def warn(obtained: Obtained) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def add(parser: pytest.Parser) -> None:
 
 def read(config: pytest.Config) -> Settings:
     """The settings of a run, each from its option, its ini key or its default."""
-    ini, option = config.getini, config.getoption
+    ini, option = functools.partial(_ini, config), config.getoption
     source = "--nnx-seed" if option("nnx_seed") is not None else "nnx_seed"
     only, report = option("nnx_update_only"), option("nnx_report")
     limit = ini("nnx_snapshot_store_limit")
@@ -163,6 +164,34 @@ def _causes(only: str) -> frozenset[str]:
     from pytest_nnxrng.why import words
 
     return words.parse(only, "--nnx-update-only")
+
+
+def _ini(config: pytest.Config, name: str) -> Any:
+    """What ``config.getini`` gives; a number or table of pytest 9's ``[tool.pytest]`` as ini text.
+
+    Raises:
+      BadSetting: for a value that no ini file could hold.
+    """
+    try:
+        return config.getini(name)
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        found = _native(config, name)
+        if isinstance(found, dict):
+            return [f"{key} = {item}" for key, item in found.items()]
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise BadSetting(f"{name}: {error}") from None
+        return str(found)
+
+
+def _native(config: pytest.Config, name: str) -> Any:
+    """The value as the configuration file has it, which pytest keeps to itself."""
+    import tomllib
+
+    path = config.inipath
+    if path is None or path.suffix != ".toml":
+        return None
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    return data.get("tool", data).get("pytest", {}).get(name)
 
 
 def _devices(option: str | None, ini: str) -> tuple[DeviceName, ...]:
@@ -202,7 +231,7 @@ def set_environment(early: pytest.Config, given: argparse.Namespace) -> None:
     if LATE in early.stash:
         return
     early.stash[LATE] = ()
-    ini = early.getini
+    ini = functools.partial(_ini, early)
     with contextlib.suppress(BadSetting):
         wishes = (
             _devices(given.nnx_device, ini("nnx_device")),

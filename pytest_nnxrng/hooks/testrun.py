@@ -68,6 +68,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         mismatch = SnapshotMismatch((told := _told(item, checks)).full)
         mismatch.told = told
         raise mismatch
+    if checks is not None and checks.forms:
+        from pytest_nnxrng.check import warn
+
+        warn.warn_of_unused(checks)
     return result
 
 

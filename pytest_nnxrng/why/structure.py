@@ -131,7 +131,9 @@ def static(changes: Iterable[Change]) -> list[Cause]:
         groups.setdefault(told_of(change), []).append(change.path or "the value")
     causes = []
     for text, paths in groups.items():
-        modules = ", ".join(paths) if len(paths) <= _NAMED else f"{len(paths)} modules"
+        modules = ", ".join(paths[:_NAMED])
+        if len(paths) > _NAMED:
+            modules += f" and {len(paths) - _NAMED} more modules"
         causes.append(Cause("static", (), f"{text}: {modules}", "", text))
     return causes
 
