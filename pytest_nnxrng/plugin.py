@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng.hooks import options, parametrize
+from pytest_nnxrng.hooks import baseline, options, parametrize
 from pytest_nnxrng.hooks.fixtures import nnx_device, nnx_mesh, nnx_snapshot, rngs, rngs_factory
 from pytest_nnxrng.hooks.item import PROGRESS, writes
 from pytest_nnxrng.hooks.options import SETTINGS
@@ -43,6 +43,7 @@ __all__ = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
+    baseline.redirect()
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "integer is the seed, anything else goes to nnx.Rngs as it is.",
     )
     try:
-        config.stash[SETTINGS] = made = options.read(config)
+        config.stash[SETTINGS] = made = baseline.settled(config, options.read(config))
         options.set_environment(config, config.option)
         if made.prune:
             _refuse_pruning(options.narrowed(config))
@@ -97,7 +98,8 @@ def _prepare(report: Path) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     made = config.stash[SETTINGS]
-    shown = [f"seed {made.seed}"] if made.seed else []
+    shown = [f"against {made.against}"] if made.against else []
+    shown += [f"seed {made.seed}"] if made.seed else []
     shown += parametrize.shown(config)
     shown += [f"{made.cpu_devices} CPU devices"] if made.cpu_devices else []
     return [f"nnxrng: {', '.join(shown)}"] if shown else []

@@ -37,7 +37,7 @@ class Found:
 
 
 def load(checks: TestChecks, options: Options, name: str, platform: str) -> Found:
-    directory = naming.folder(checks.test_file, checks.settings.folder)
+    directory = naming.folder(_beside(checks), checks.settings.folder)
     shared, own = naming.paths(directory, naming.stem(checks.identity, name), platform)
     if options.per_platform or own.exists():
         found = _read(own, own, checks.identity, name)
@@ -46,6 +46,15 @@ def load(checks: TestChecks, options: Options, name: str, platform: str) -> Foun
     made_on = found.golden.environment.get("platform") if found.golden else None
     found = replace(found, left=_left(checks, platform, made_on, own=False))
     return replace(found, target=own) if found.golden and made_on != platform else found
+
+
+def _beside(checks: TestChecks) -> Path:
+    root = checks.settings.golden_root
+    return (
+        checks.test_file
+        if root is None
+        else naming.elsewhere(checks.test_file, checks.rootdir, root)
+    )
 
 
 def _left(checks: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:

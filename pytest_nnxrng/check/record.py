@@ -64,7 +64,8 @@ def make_ready(
             result.note = "; ".join(filter(None, [result.note, _left_out(checks, result)]))
         else:
             assert checks.settings.report is not None
-            place = os.path.relpath(result.path, checks.rootdir)
+            root = checks.settings.golden_root or checks.rootdir
+            place = os.path.relpath(result.path, root)
             store.stage(checks.settings.report / OBTAINED / place, made, checks.folders).commit()
     except GoldenError as error:  # values to be kept that cannot be read
         result.decision, result.problem = Decision(fails=True, writes=False), str(error)

@@ -113,7 +113,8 @@ class TestChecks:
             staged, result.staged = result.staged, None
             if staged is None:
                 continue
-            if outcome is not Outcome.PASSED or self.failing or self.apart:
+            passed = outcome is Outcome.PASSED and not self.failing
+            if self.apart or not (passed or self.settings.rehearses):
                 staged.discard()
                 continue
             try:

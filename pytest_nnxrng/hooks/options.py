@@ -79,6 +79,12 @@ def add(parser: pytest.Parser) -> None:
         metavar="N",
         help="so many virtual CPU devices, set before JAX starts; for sharded models",
     )
+    group.addoption(
+        "--nnx-against",
+        metavar="REV",
+        help="no goldens needed: hold every check against what the code at this git revision "
+        "gives: main, HEAD~3, merge-base:main",
+    )
     group.addoption("--nnx-seed", metavar="N", help="the seed of the rngs fixture (default: 0)")
     parser.addini("nnx_seed", "the seed of the rngs fixture", default="")
     parser.addini("nnx_device", "where tests run, as --nnx-device", default="")

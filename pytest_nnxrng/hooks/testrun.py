@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.hooks.item import CHECKS, identity, our_place, relative
+from pytest_nnxrng.hooks.item import CHECKS, golden_name, identity, our_place, relative
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.hooks.parametrize import unplaced
 
@@ -114,9 +114,10 @@ def _texts(item: pytest.Item, checks: TestChecks) -> tuple[str, str]:
     """The text of a test's failing checks, and its headline."""
     from pytest_nnxrng.report import text
 
-    root = item.config.rootpath
-    shown = [(result, relative(result.path, root)) for result in checks.failing]
-    return text.failure(shown, _command(item)), text.headline(shown)
+    root, made = item.config.rootpath, checks.settings
+    shown = [(result, golden_name(result.path, root, made)) for result in checks.failing]
+    command = "" if made.against else _command(item)
+    return text.failure(shown, command, made.against), text.headline(shown)
 
 
 def _command(item: pytest.Item) -> str:
@@ -140,7 +141,14 @@ def _attach(item: pytest.Item, report: pytest.TestReport, checks: TestChecks | N
     if checks is None and not alone and not _beside_goldens(item):
         return  # nothing will be asked of it
     who, root = identity(item), item.config.rootpath
-    found = [_row(item.nodeid, result, root) for result in checks.results] if checks else []
+    found = (
+        []
+        if checks is None
+        else [
+            _row(item.nodeid, result, golden_name(result.path, root, checks.settings))
+            for result in checks.results
+        ]
+    )
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
@@ -159,13 +167,12 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
-def _row(nodeid: str, result: Any, root: Path) -> Check:
+def _row(nodeid: str, result: Any, golden: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
     from pytest_nnxrng.run.outcomes import Check
 
-    golden = relative(result.path, root)
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}
     near = max(rounded, key=lambda path: rounded[path].headroom, default=None)

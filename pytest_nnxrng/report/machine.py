@@ -50,8 +50,14 @@ def prepare(directory: Path) -> None:
         ) from None
 
 
-def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) -> None:
-    """Write ``report.json``."""
+def write(
+    directory: Path,
+    outcomes: Outcomes,
+    survey: Survey,
+    rootdir: Path,
+    against: dict[str, Any] | None = None,
+) -> None:
+    """Write ``report.json``; ``against`` tells of code that took the goldens' place."""
 
     def relative(paths: tuple[Path, ...]) -> list[str]:
         return [os.path.relpath(path, rootdir).replace(os.sep, "/") for path in paths]
@@ -59,6 +65,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
     checks = sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
     document = {
         "format": FORMAT,
+        **({"against": against} if against else {}),
         "totals": asdict(totals(checks)),
         "findings": [asdict(finding) for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],

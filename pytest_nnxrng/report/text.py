@@ -32,10 +32,13 @@ class Shown(Protocol):
     causes: tuple[Cause, ...]
 
 
-def failure(results: Sequence[tuple[Shown, str]], command: str) -> str:
-    """The text of a failed test: each failing check with its golden's path, then the way out."""
-    blocks = [_check(shown, golden) for shown, golden in results]
-    if any(_is_accepted_by_update(shown) for shown, _ in results):
+def failure(results: Sequence[tuple[Shown, str]], command: str, against: str = "") -> str:
+    """The text of a failed test: each failing check with its golden's path, then the way out.
+
+    ``against`` names the code that made the goldens, where these are no files of the user's.
+    """
+    blocks = [_check(shown, golden, against) for shown, golden in results]
+    if command and any(_is_accepted_by_update(shown) for shown, _ in results):
         written = all(shown.comparison is None for shown, _ in results)
         blocks.append(f"to {'write' if written else 'accept'}: {command}")
     return "\n".join(map(_printable, "\n\n".join(blocks).split("\n")))
@@ -54,7 +57,7 @@ def _is_accepted_by_update(shown: Shown) -> bool:
     return (not shown.problem and not shown.also) or "--nnx-update-snapshots" in shown.problem
 
 
-def _check(shown: Shown, golden: str) -> str:
+def _check(shown: Shown, golden: str, against: str = "") -> str:
     name = golden.rpartition("/")[2].removesuffix(".json")
     if shown.problem:
         head = f"golden {name} cannot be compared"
@@ -66,7 +69,8 @@ def _check(shown: Shown, golden: str) -> str:
     else:
         count = len(shown.comparison.differences)
         head = f"golden {name} differs in {count} of {shown.comparison.leaves} leaves"
-    lines = [head, f"  file    {golden}", *_row("called", shown.where)]
+    place = _row("against", against) if against else [f"  file    {golden}"]
+    lines = [head, *place, *_row("called", shown.where)]
     if shown.problem:
         lines += _wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
@@ -260,7 +264,7 @@ def _wrap(text: str, indent: str) -> list[str]:
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
     (re.compile(r"golden "), {"red": True, "bold": True}),
-    (re.compile(r"  (file|called|leaves) "), {}),
+    (re.compile(r"  (file|against|called|leaves) "), {}),
     (re.compile(r"to (accept|write): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
