@@ -123,7 +123,7 @@ class Redirect(MetaPathFinder):
         places = [self.moved(folder) or folder for folder in folders]
         if not folders or places == folders:
             return None
-        there = [place for place in places if os.path.isdir(place)]
+        there = [place for place in places if Path(place).is_dir()]
         if not there:
             raise self._absent(name)
         made = ModuleSpec(name, None, is_package=True)
@@ -131,9 +131,9 @@ class Redirect(MetaPathFinder):
         return made
 
     def _at(self, name: str, file: str, package: bool) -> ModuleSpec:
-        if not os.path.exists(file):
+        if not Path(file).exists():
             raise self._absent(name)
-        folders = [os.path.dirname(file)] if package else None
+        folders = [str(Path(file).parent)] if package else None
         made = importlib.util.spec_from_file_location(
             name, file, submodule_search_locations=folders
         )

@@ -16,7 +16,7 @@ _FOLDER = re.compile(r"_*tests?|.+[_-]tests?|tests?[_-].+", re.IGNORECASE)
 _GENERATED = (".py", ".so", ".pyd")
 
 
-class Tests(NamedTuple):
+class Suite(NamedTuple):
     """What counts as tests: pytest's patterns, folders called so, and what the user named.
 
     ``named`` are files and ``folders`` directories, relative to the top of the checkout.
@@ -66,7 +66,7 @@ def generated(top: Path) -> list[str]:
     return [name for name in names(top, *words) if name.endswith(_GENERATED)]
 
 
-def lay(top: Path, tree: Path, tests: Tests, folder: str) -> list[str]:
+def lay(top: Path, tree: Path, tests: Suite, folder: str) -> list[str]:
     """Put the present tests in place of those of ``tree``; returns helpers that are not its own.
 
     Goldens, which lie in folders named ``folder``, are left out. A helper is a module of the
@@ -87,7 +87,7 @@ def lay(top: Path, tree: Path, tests: Tests, folder: str) -> list[str]:
     )
 
 
-def _is_helper(path: str, tests: Tests) -> bool:
+def _is_helper(path: str, tests: Suite) -> bool:
     name = PurePosixPath(path)
     special = name.name in ("conftest.py", "__init__.py")
     collected = any(_matches(name, pattern) for pattern in tests.patterns) or path in tests.named
@@ -105,7 +105,7 @@ def _copy(top: Path, tree: Path, paths: Iterable[str]) -> None:
             shutil.copy2(top / path, tree / path, follow_symlinks=False)
 
 
-def is_same_code(top: Path, commit: str, tests: Tests) -> bool:
+def is_same_code(top: Path, commit: str, tests: Suite) -> bool:
     """Whether the working tree holds the code of ``commit``, the tests aside."""
     changed = knows(top, "diff", "--name-only", "--no-ext-diff", commit).splitlines()
     others = knows(top, "ls-files", "--others", "--exclude-standard").splitlines()

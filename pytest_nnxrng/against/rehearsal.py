@@ -12,7 +12,7 @@ from pytest_nnxrng.against import apart, ledger, overlay, packages, replay, revi
 from pytest_nnxrng.against.imports import libraries
 from pytest_nnxrng.against.job import JOB, Job
 from pytest_nnxrng.against.ledger import Ledger
-from pytest_nnxrng.against.overlay import Tests
+from pytest_nnxrng.against.overlay import Suite
 from pytest_nnxrng.against.temporary import Folder
 from pytest_nnxrng.run.errors import BadSetting
 
@@ -73,7 +73,7 @@ class Side:
         self._refuse(found)
         return found
 
-    def _run(self, given: Given, tests: Tests) -> Ledger:
+    def _run(self, given: Given, tests: Suite) -> Ledger:
         top = str(self.revision.top)
         tree, temporary = str(self.tree), str(self.folder.path)
         place = self._place(given)
@@ -165,12 +165,12 @@ def _helpers(paths: list[str], label: str) -> str:
     )
 
 
-def tests_of(given: Given, top: Path) -> Tests:
+def tests_of(given: Given, top: Path) -> Suite:
     """What counts as tests in this run."""
     named = {_within(str(given.here / name), top) for name in given.named}
     files = {path for path in named if path and (top / path).is_file()}
     folders = {_within(str(given.root / path), top) for path in given.testpaths}
-    return Tests(
+    return Suite(
         given.patterns,
         frozenset(files),
         frozenset(path for path in folders if path and not _holds_code(top / path)),

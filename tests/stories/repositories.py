@@ -62,8 +62,8 @@ class Repository:
         return run
 
     def bytes(self) -> dict[str, str]:
-        """Digests of all files, git's own included; of what pytest and Python keep, none."""
-        kept = ("__pycache__", ".pytest_cache", "site")
+        """Digests of all files, git's own included; of what pytest, pytester and Python keep, none."""
+        kept = ("__pycache__", ".pytest_cache", "site", "stdout", "stderr")
         return {
             str(path.relative_to(self.path)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.path.rglob("*"))

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from projects import Project
@@ -185,3 +193,102 @@ def test_options_that_write_are_refused(repository: Repository):
     run = repository.against("main", "--nnx-update-snapshots")
     assert run.ret == 4
     run.says("leave out the options that do")
+
+
+# -- how the run ends ------------------------------------------------------------------------
+
+
+SLOW = """
+import os, pathlib, time
+pathlib.Path(os.environ["MARK"]).write_text(str(os.getpid()))
+time.sleep(120)
+"""
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_nothing(
+    repository: Repository, tmp_path_factory: pytest.TempPathFactory, ended_by: signal.Signals
+):
+    project, outside = repository.project, tmp_path_factory.mktemp("outside")
+    project.write({"slow.py": SLOW}).change("models.py", "import jax\n", "import slow\n")
+    repository.commit("Slow")
+    before = repository.bytes()
+    mark = outside / "mark"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nnx-against=HEAD"],
+        cwd=project.path,
+        env={**os.environ, "MARK": str(mark), "TMPDIR": str(outside)},
+        stdout=subprocess.DEVNULL,
+    )
+    _until(lambda: mark.exists() and mark.read_text())
+    there = int(mark.read_text())
+    process.send_signal(ended_by)
+    process.wait()
+    _until(lambda: not _runs(there))
+    _until(lambda: not list(outside.glob("nnxrng-against-*")))
+    assert repository.bytes() == before
+
+
+def _until(done: Callable[[], object]) -> None:
+    for _ in range(1200):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it does not come")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+# -- layouts -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packaged(project: Project) -> Repository:
+    """A repository with a package of a src layout, in a sub-folder, run from there."""
+    models = (project.path / "models.py").read_text()
+    (project.path / "models.py").unlink()
+    (project.path / "pytest.ini").unlink()
+    project.write(
+        {
+            "parts/one/pyproject.toml": '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n',
+            "parts/one/src/pkg/__init__.py": "",
+            "parts/one/src/pkg/models.py": models,
+            "parts/one/tests/test_model.py": TESTS.replace("from models", "from pkg.models"),
+        }
+    )
+    return Repository(project).commit()
+
+
+def test_an_editable_package_in_a_folder_of_a_monorepo(packaged: Repository):
+    project = packaged.project.change("parts/one/src/pkg/models.py", *FEWER)
+    project.env(PYTHONPATH=f"{project.path}/parts/one/src:{os.environ.get('PYTHONPATH', '')}")
+    before = packaged.bytes()
+    os.chdir(project.path / "parts/one")
+    run = project.run_apart("--nnx-against=main")
+    assert run.figures == f"against main ({packaged.short}): 1 the same, 2 changed"
+    assert packaged.bytes() == before
+
+
+def test_a_plain_install_that_is_not_the_checkout_is_refused(packaged: Repository):
+    project, site = packaged.project, packaged.path / "site/site-packages"
+    shutil.copytree(project.path / "parts/one/src/pkg", site / "pkg")
+    project.change("parts/one/src/pkg/models.py", *FEWER)
+    project.env(PYTHONPATH=f"{site}:{os.environ.get('PYTHONPATH', '')}")
+    run = project.run_apart("--nnx-against=main", "--rootdir=parts/one", "parts/one/tests")
+    assert run.ret == 4
+    run.says(
+        "nothing was compared to main",
+        f"the tests import pkg from {site}/pkg, which is not what {project.path}/parts/one/src/pkg "
+        "holds (models.py is another). Install it again, or so that it follows the checkout: pip "
+        "install -e .",
+    )
+    shutil.copytree(project.path / "parts/one/src/pkg", site / "pkg", dirs_exist_ok=True)
+    run = project.run_apart("--nnx-against=main", "--rootdir=parts/one", "parts/one/tests")
+    assert run.figures == f"against main ({packaged.short}): 1 the same, 2 changed"
