@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,27 +15,58 @@ if TYPE_CHECKING:
         WrongDeviceWarning,
         ZeroKernelWarning,
     )
+    from pytest_nnxrng.check.same import Same, assert_same, compare
     from pytest_nnxrng.check.snapshot import Snapshot
     from pytest_nnxrng.check.state import SnapshotError
+    from pytest_nnxrng.golden.reference import BadReference, Reference, reference
 
 _HOMES = {
+    "BadReference": "golden.reference",
     "FixedSeedWarning": "check.cautions",
     "KeyReuseWarning": "check.cautions",
+    "Reference": "golden.reference",
+    "Same": "check.same",
     "Snapshot": "check.snapshot",
     "SnapshotError": "check.state",
     "SnapshotWarning": "check.cautions",
     "WrongDeviceWarning": "check.cautions",
     "ZeroKernelWarning": "check.cautions",
+    "assert_same": "check.same",
+    "compare": "check.same",
+    "reference": "golden.reference",
 }
 __all__ = [
+    "BadReference",
     "FixedSeedWarning",
     "KeyReuseWarning",
+    "Reference",
+    "Same",
     "Snapshot",
     "SnapshotError",
     "SnapshotWarning",
     "WrongDeviceWarning",
     "ZeroKernelWarning",
+    "assert_same",
+    "compare",
+    "reference",
 ]
+
+
+class _Package(ModuleType):
+    """The package, whose name ``compare`` is the function, not the wing that it is built on.
+
+    An import of a module sets it on its package, where it would hide what `__getattr__` finds.
+    """
+
+    @property
+    def compare(self) -> Any:
+        return __getattr__("compare")
+
+    @compare.setter
+    def compare(self, _: ModuleType) -> None: ...
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from pytest_nnxrng.check.verdict import Subject, beside, judge
 from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden import naming
+from pytest_nnxrng.golden.reference import Reference
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.report import alternatives
@@ -89,13 +90,15 @@ class Snapshot:
         options = Options(name, tol, atol, exact, only, abstract, sharding, per_platform, ways)
         return Snapshot(self._checks, options)
 
-    def check(self, value: T, name: str | None = None) -> T:
+    def check(self, value: T, name: str | None = None, *, against: Reference | None = None) -> T:
         """Check ``value`` against its golden and return it.
 
         Args:
           value: an ``nnx.Module`` or any NNX graph node (Optimizer, Metric, Rngs), a State,
             an array, or a pytree of arrays and Python numbers.
           name: the check's name; by default its number within the test.
+          against: what takes the golden's place: ``pytest_nnxrng.reference(...)``. It is never
+            written to.
 
         Raises:
           SnapshotError: when there is nothing to check, or the check is called where it
@@ -104,12 +107,38 @@ class Snapshot:
         __tracebackhide__ = True
         if self._options.also:
             raise SnapshotError("also=... builds the model, which check_init does, not check")
+        if against is not None:
+            return self.check_same(value, against, name)
         options = replace(self._options, name=self._options.name if name is None else name)
         try:
             _run_check(self._checks, options, value, kind="value")
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
         return value
+
+    def check_same(self, obtained: T, expected: Any, name: str | None = None) -> T:
+        """Check that two live values are the same, without a golden; returns ``obtained``.
+
+        ``nnx_snapshot(tol=..., only=...)`` takes options as for other checks. ``name`` is shown.
+
+        Raises:
+          SnapshotError: when there is nothing to compare, or an option needs a golden.
+        """
+        __tracebackhide__ = True
+        _guard(self._checks)
+        options = self._options
+        if options.also or options.abstract or options.sharding or options.per_platform:
+            raise SnapshotError(
+                "two live values are compared with name, tol, atol, exact and only; leave out "
+                "abstract, also, sharding and per_platform"
+            )
+        from pytest_nnxrng.check.same import held
+
+        title = name or options.name or ""
+        found = held(self._checks.settings, options, obtained, expected, title=title)
+        if not found:
+            self._checks.unlike.append(f"{found}\n  called  {_where()}")
+        return obtained
 
     def check_init(self, build: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call ``build(*args, **kwargs)``, check how the model was initialised, and return it.

@@ -43,9 +43,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 "after the test's body had ended (in teardown, or kept by another test): its "
                 "checks are settled. Check inside the test, or in the set-up of a fixture it uses"
             )
-    if elsewhere and not (checks is not None and checks.failing):
+    if elsewhere and not (checks is not None and checks.fails):
         raise SnapshotMismatch(elsewhere)
-    if checks is not None and checks.failing:
+    if checks is not None and checks.fails:
         for result in checks.failing:
             for cause in result.causes:
                 item.user_properties.append(("nnx_cause", f"{cause.word}: {cause.text}"))
@@ -77,7 +77,7 @@ def pytest_runtest_makereport(
         return report
     if call.when == "setup" and call.excinfo is not None and checks is not None:
         _finish(item, checks, call.excinfo.value)
-    if checks is not None and checks.results:
+    if checks is not None and (checks.results or checks.unlike):
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
         _attach(item, report, checks)
@@ -101,7 +101,7 @@ def _settle(
         report.longrepr = Failure.of(problem, problem)
     if checks.stop:
         item.session.shouldfail = checks.stop
-    if not checks.failing or not report.failed or call.when == "teardown":
+    if not checks.fails or not report.failed or call.when == "teardown":
         return
     text, headline = _texts(item, checks)
     if call.excinfo is not None and isinstance(call.excinfo.value, SnapshotMismatch):
@@ -117,7 +117,10 @@ def _texts(item: pytest.Item, checks: TestChecks) -> tuple[str, str]:
     root, made = item.config.rootpath, checks.settings
     shown = [(result, golden_name(result.path, root, made)) for result in checks.failing]
     command = "" if made.against else _command(item)
-    return text.failure(shown, command, made.against), text.headline(shown)
+    parts = [text.failure(shown, command, made.against)] if shown else []
+    heads = [text.headline(shown)] if shown else []
+    heads += [told.partition("\n")[0] for told in checks.unlike]
+    return "\n\n".join([*checks.unlike, *parts]), "; ".join(heads)
 
 
 def _command(item: pytest.Item) -> str:

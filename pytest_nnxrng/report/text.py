@@ -44,6 +44,12 @@ def failure(results: Sequence[tuple[Shown, str]], command: str, against: str = "
     return "\n".join(map(_printable, "\n\n".join(blocks).split("\n")))
 
 
+def lines(causes: Sequence[Cause], comparison: Comparison) -> list[str]:
+    """The lines on what differs and why, of two values of one environment."""
+    why = _causes(causes) if causes else []
+    return [_printable(line) for line in [*why, *_comparison(comparison)]]
+
+
 def headline(results: Sequence[tuple[Shown, str]]) -> str:
     """One line for a machine's report: the first line of each check's text, and its causes."""
     parts = []

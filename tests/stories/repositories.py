@@ -62,7 +62,7 @@ class Repository:
         return run
 
     def bytes(self) -> dict[str, str]:
-        """Digests of all files, git's own included; of what pytest, pytester and Python keep, none."""
+        """Digests of all files, git's own included, but for what pytest and Python keep."""
         kept = ("__pycache__", ".pytest_cache", "site", "stdout", "stderr")
         return {
             str(path.relative_to(self.path)): hashlib.sha256(path.read_bytes()).hexdigest()
