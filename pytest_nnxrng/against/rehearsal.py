@@ -8,15 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_nnxrng.against import apart, ledger, overlay, packages, replay, revision, worktree
+from pytest_nnxrng.against import (
+    apart,
+    interpreter,
+    ledger,
+    overlay,
+    packages,
+    replay,
+    revision,
+    worktree,
+)
 from pytest_nnxrng.against.imports import libraries
+from pytest_nnxrng.against.interpreter import Interpreter
 from pytest_nnxrng.against.job import JOB, Job
 from pytest_nnxrng.against.ledger import Ledger
 from pytest_nnxrng.against.overlay import Suite
 from pytest_nnxrng.against.temporary import Folder
 from pytest_nnxrng.run.errors import BadSetting
 
-OPTION = revision.OPTION
+_ENDED = (0, 1, 2, 5)  # exit codes: passed, failed, errors of collection, no tests
 
 
 class Given(NamedTuple):
@@ -33,27 +43,35 @@ class Given(NamedTuple):
 
 
 class Side:
-    """The other code: a revision, in a temporary folder."""
+    """The other code, or the other interpreter, or both; in a temporary folder.
 
-    def __init__(self, found: revision.Revision, folder: Folder) -> None:
-        self.revision = found
-        self.folder = folder
-        self.goldens = folder.path / "goldens"
-        self.tree = folder.path / "tree" / found.top.name
+    ``top`` is the checkout, which is also the ``tree`` where there is no revision.
+    """
+
+    def __init__(
+        self, found: revision.Revision | None, python: Interpreter | None, root: Path
+    ) -> None:
+        self.revision, self.python = found, python
+        self.top = revision.top(root) or root if found is None else found.top
+        self.folder = Folder()
+        self.goldens = self.folder.path / "goldens"
+        self.tree = self.top if found is None else self.folder.path / "tree" / self.top.name
         self.notes: list[str] = []
 
     @classmethod
-    def of(cls, name: str, root: Path) -> Side:
-        """The side that ``--nnx-against=name`` asks for.
+    def of(cls, name: str | None, python: str | None, root: Path, here: Path) -> Side:
+        """The side that ``--nnx-against=name`` and ``--nnx-against-python=python`` ask for.
 
         Raises:
-          BadSetting: when there is no such revision, or no room for its tree.
+          BadSetting: when there is no such revision or interpreter, or no room.
         """
-        return cls(revision.resolve(name, root), Folder())
+        found = None if name is None else revision.resolve(name, root)
+        return cls(found, None if python is None else interpreter.resolve(python, here), root)
 
     @property
     def label(self) -> str:
-        return self.revision.label
+        """What the goldens are of: ``main (a1b2c3d), jax 0.6.0, flax 0.11.0 (Python 3.11.9)``."""
+        return ", ".join(one.label for one in (self.revision, self.python) if one is not None)
 
     def rehearse(self, given: Given) -> Ledger:
         """Run the tests on the other code, which leaves goldens.
@@ -61,20 +79,23 @@ class Side:
         Raises:
           BadSetting: when that came to nothing that could be compared to.
         """
-        top, commit = self.revision.top, self.revision.commit
-        tests = tests_of(given, top)
-        self.notes += worktree.make(top, commit, self.tree, self.label)
-        helpers = overlay.lay(top, self.tree, tests, given.folder)
-        if helpers:
-            self.notes.append(_helpers(helpers, self.label))
-        if overlay.is_same_code(top, commit, tests):
-            self.notes.append(f"The code is the same as in {self.label}, the tests aside.")
+        tests = tests_of(given, self.top)
+        if self.revision is not None:
+            self._make_tree(self.revision, tests, given.folder)
         found = self._run(given, tests)
         self._refuse(found)
         return found
 
+    def _make_tree(self, found: revision.Revision, tests: Suite, folder: str) -> None:
+        self.notes += worktree.make(self.top, found.commit, self.tree, found.label)
+        helpers = overlay.lay(self.top, self.tree, tests, folder)
+        if helpers:
+            self.notes.append(_helpers(helpers, found.label))
+        if overlay.is_same_code(self.top, found.commit, tests):
+            self.notes.append(f"The code is the same as in {found.label}, the tests aside.")
+
     def _run(self, given: Given, tests: Suite) -> Ledger:
-        top = str(self.revision.top)
+        top = str(self.top)
         tree, temporary = str(self.tree), str(self.folder.path)
         place = self._place(given)
         job = Job(
@@ -83,23 +104,34 @@ class Side:
             tree,
             self.label,
             paths_within(sys.path, top, tree, given.here),
-            tuple(path for path in overlay.listed(self.tree) if tests.holds(path)),
+            tuple(filter(tests.holds, overlay.listed(self.tree))) if self.revision else (),
         )
         words = replay.moved(replay.repeated(given.words), top, tree)
-        command = replay.command(sys.executable, words, place, temporary)
-        environ = environment(os.environ, job.save())
+        python, environ = sys.executable, environment(os.environ, job.save())
+        plugins: tuple[str, ...] = ()
+        if self.python is not None:
+            python = self.python.path
+            plugins = () if "nnxrng" in self.python.plugins else ("pytest_nnxrng.plugin",)
+            environ = lent(environ, self.folder.path / "plugin")
+            if "pytest-xdist" not in self.python.packages:
+                words = replay.alone(words)
+        command = replay.command(python, words, place, temporary, plugins)
         code, said = apart.run(command, Path(place.here), environ, self.folder.path / "output")
         found = ledger.read(self.folder.path)
-        if found is None:
+        if found is None or code not in _ENDED:
             lines = [line for line in said.splitlines() if line.strip()][-12:]
             raise BadSetting(
-                f"{OPTION}: the run of the tests on {self.label} ended with code {code} before "
-                "its end, and nothing was compared. It said:\n  " + "\n  ".join(lines)
+                f"{self._option}: the run of the tests on {self.label} ended with code {code} "
+                "before its end, and nothing was compared. It said:\n  " + "\n  ".join(lines)
             )
         return found
 
+    @property
+    def _option(self) -> str:
+        return revision.OPTION if self.revision is not None else interpreter.OPTION
+
     def _place(self, given: Given) -> replay.Place:
-        top, tree = str(self.revision.top), str(self.tree)
+        top, tree = str(self.top), str(self.tree)
         root = replay.relocated(str(given.root), top, tree)
         Path(root).mkdir(parents=True, exist_ok=True)
         if given.ini is None:
@@ -115,7 +147,7 @@ class Side:
 
     def _refuse(self, found: Ledger) -> None:
         """Raise when what was run is not the other code, or gave nothing."""
-        told = f"{OPTION}: nothing was compared to {self.label}: "
+        told = f"{self._option}: nothing was compared to {self.label}: "
         if found.foreign:
             name, file = next(iter(sorted(found.foreign.items())))
             raise BadSetting(
@@ -123,17 +155,18 @@ class Side:
                 "from the revision's tree. It was imported before imports could be mapped: by a "
                 ".pth file or another plugin of pytest"
             )
-        self._refuse_stale(found.copies)
+        if self.python is None:
+            self._refuse_stale(found.copies)
         if not any(self.goldens.rglob("*.json")):
             raise BadSetting(told + _nothing(found))
-        if not found.code:
+        if self.revision is not None and not found.code:
             raise BadSetting(
-                f"{told}the tests import no module of {self.revision.top}, apart from the tests "
+                f"{told}the tests import no module of {self.top}, apart from the tests "
                 "themselves, which are the same on both sides"
             )
 
     def _refuse_stale(self, copies: Mapping[str, str]) -> None:
-        here = packages.offered(packages.roots(self.revision.top)) if copies else {}
+        here = packages.offered(packages.roots(self.top)) if copies else {}
         for name, origin in sorted(copies.items()):
             source, file = here.get(name), Path(origin)
             if source is None:
@@ -141,9 +174,9 @@ class Side:
             installed = file.parent if source.is_dir() else file
             if other := packages.stale(installed, source):
                 raise BadSetting(
-                    f"{OPTION}: nothing was compared to {self.label}: the tests import {name} from "
-                    f"{installed}, which is not what {source} holds ({other[0]} is another). "
-                    "Install it again, or so that it follows the checkout: pip install -e ."
+                    f"{self._option}: nothing was compared to {self.label}: the tests import "
+                    f"{name} from {installed}, which is not what {source} holds "
+                    f"({other[0]} is another). Install it again, or so that it follows the checkout: pip install -e ."
                 )
 
 
@@ -203,3 +236,16 @@ def environment(around: Mapping[str, str], job: Path) -> dict[str, str]:
     outer = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS", "COV_CORE_")
     kept = {name: value for name, value in around.items() if not name.startswith(outer)}
     return {**kept, JOB: str(job), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def lent(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of another interpreter, which finds this plugin in ``folder``.
+
+    The import paths of this interpreter are no good there; the job names those of the checkout.
+    """
+    folder.mkdir()
+    ours = Path(__file__).parent.parent
+    (folder / ours.name).symlink_to(ours, target_is_directory=True)
+    gone = ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")
+    kept = {name: value for name, value in environ.items() if name not in gone}
+    return {**kept, "PYTHONPATH": str(folder)}

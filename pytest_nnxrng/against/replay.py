@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,18 @@ def _is_ours_alone(word: str) -> bool:
     return bool(equals) and name in _VALUED
 
 
+def alone(words: Sequence[str]) -> list[str]:
+    """The words without those of pytest-xdist, which is not everywhere."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in ("-n", "--numprocesses", "--dist", "--maxprocesses"):
+            next(rest, None)
+        elif not re.match(r"(-n\w+|--(numprocesses|dist|maxprocesses)=.*)\Z", word):
+            kept.append(word)
+    return kept
+
+
 def moved(words: Iterable[str], checkout: str, tree: str) -> list[str]:
     """The words with paths of the checkout as they are in the tree."""
     found = []
@@ -69,9 +82,11 @@ def command(
     ``-P`` keeps the current folder from being imported from, as the command ``pytest`` does;
     where the user's run has it among its paths, the job says so.
     """
+    # Without the plugin that has it, a strict pytest does not know the key.
+    cache = ("-o", f"cache_dir={temporary}/cache")
     ours = [
         *("-c", place.ini, f"--rootdir={place.root}", f"--basetemp={temporary}/basetemp"),
-        *("-o", "addopts=", "-o", f"cache_dir={temporary}/cache"),
+        *("-o", "addopts=", *(cache if "no:cacheprovider" not in words else ())),
         *("--maxfail=0", "--continue-on-collection-errors", "--color=no", "-q", "--tb=line"),
     ]
     named = [word for plugin in plugins for word in ("-p", plugin)]

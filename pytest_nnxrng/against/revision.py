@@ -55,6 +55,14 @@ def _top(where: Path) -> Path:
     return Path(found)
 
 
+def top(where: Path) -> Path | None:
+    """The top folder of the working tree around ``where``; None where there is none, or no git."""
+    try:
+        return _top(where)
+    except BadSetting:
+        return None
+
+
 def _commit(name: str, top: Path) -> str:
     found = knows(top, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def read(folder: Path) -> dict[str, Any]:
             "orbax-checkpoint"
         ) from None
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        # It warns that arrays come back on the devices that they were saved from, if these exist.
+        with warnings.catch_warnings(), ocp.PyTreeCheckpointer() as checkpointer:
+            warnings.simplefilter("ignore")
             tree = checkpointer.restore(folder.resolve())
     except Exception as error:
         raise BadReference(f"{folder} is no Orbax checkpoint: {error}") from None

@@ -25,7 +25,8 @@ _INPUT = "nnxrng_against"
 
 
 def asked(config: pytest.Config) -> bool:
-    return config.getoption("nnx_against") is not None
+    option = config.getoption
+    return option("nnx_against") is not None or option("nnx_against_python") is not None
 
 
 def settled(config: pytest.Config, made: Settings) -> Settings:
@@ -51,7 +52,9 @@ def begin(config: pytest.Config, made: Settings) -> Settings:
         return made._replace(mode=mode, golden_root=Path(row["goldens"]), against=row["label"])
     from pytest_nnxrng.against import rehearsal
 
-    side = rehearsal.Side.of(config.getoption("nnx_against"), config.rootpath)
+    option, here = config.getoption, config.invocation_params.dir
+    named = option("nnx_against"), option("nnx_against_python")
+    side = rehearsal.Side.of(*named, config.rootpath, here)
     config.add_cleanup(side.folder.remove)
     config.stash[BASELINE] = baseline = Baseline(config, side)
     config.pluginmanager.register(baseline, "nnxrng-baseline")
@@ -86,8 +89,13 @@ class Baseline:
 
     def about(self, unrun: dict[str, str]) -> dict[str, Any]:
         """What the report says of the other code."""
-        found = self.side.revision
-        return {"label": self.side.label, "commit": found.commit, "cannot_run": unrun}
+        found, python = self.side.revision, self.side.python
+        return {
+            "label": self.side.label,
+            "commit": found.commit if found is not None else None,
+            "python": python.path if python is not None else None,
+            "cannot_run": unrun,
+        }
 
     def unrun(self, tests: list[str]) -> dict[str, str]:
         """Of tests without goldens: those that the other code could not run, and why."""

@@ -85,6 +85,11 @@ def add(parser: pytest.Parser) -> None:
         help="no goldens needed: hold every check against what the code at this git revision "
         "gives: main, HEAD~3, merge-base:main",
     )
+    group.addoption(
+        "--nnx-against-python",
+        metavar="PATH",
+        help="the same against another interpreter's JAX and Flax: what an upgrade moves",
+    )
     group.addoption("--nnx-seed", metavar="N", help="the seed of the rngs fixture (default: 0)")
     parser.addini("nnx_seed", "the seed of the rngs fixture", default="")
     parser.addini("nnx_device", "where tests run, as --nnx-device", default="")

@@ -292,3 +292,33 @@ def test_a_plain_install_that_is_not_the_checkout_is_refused(packaged: Repositor
     shutil.copytree(project.path / "parts/one/src/pkg", site / "pkg", dirs_exist_ok=True)
     run = project.run_apart("--nnx-against=main", "--rootdir=parts/one", "parts/one/tests")
     assert run.figures == f"against main ({packaged.short}): 1 the same, 2 changed"
+
+
+# -- another interpreter ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python under which JAX draws other bits."""
+    path = tmp_path_factory.mktemp("other") / "python"
+    set_flag = "JAX_THREEFRY_PARTITIONABLE=0 PYTHONDONTWRITEBYTECODE=1"
+    path.write_text(f'#!/bin/sh\n{set_flag} exec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_what_another_interpreter_gives(project: Project, other_python: Path):
+    before = sorted(project.test(TESTS).path.rglob("*"))
+    run = project.run(f"--nnx-against-python={other_python}", "-p", "no:cacheprovider")
+    run.came_to(passed=1, failed=1)
+    assert run.figures.startswith("against jax ")
+    assert run.figures.endswith(": 1 the same, 2 changed")
+    run.says("environment: jax_threefry_partitionable false -> true")
+    assert sorted(p for p in project.path.rglob("*") if "__pycache__" not in p.parts) == before
+
+
+def test_another_revision_under_another_interpreter(repository: Repository, other_python: Path):
+    repository.project.change("models.py", *FEWER)
+    run = repository.against("main", f"--nnx-against-python={other_python}")
+    assert run.figures.startswith(f"against main ({repository.short}), jax ")
+    run.says("draws: 1 more key", "environment: jax_threefry_partitionable false -> true")

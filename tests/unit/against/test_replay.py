@@ -26,6 +26,18 @@ def test_what_is_repeated(words: str, kept: str):
     assert replay.repeated(words.split()) == kept.split()
 
 
+@pytest.mark.parametrize("workers", ["-n 2", "-n2", "-nauto", "--numprocesses=2 --dist loadfile"])
+def test_where_there_are_no_workers(workers: str):
+    assert replay.alone(["-k", "new", *workers.split(), "tests"]) == ["-k", "new", "tests"]
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_a_cache_of_its_own_where_there_is_one(off: bool):
+    place = replay.Place("/tree", "/tree/pytest.ini", "/tree")
+    words = replay.command("python", ["-p", "no:cacheprovider"] if off else [], place, "/t")
+    assert ("cache_dir=/t/cache" in words) is not off
+
+
 @pytest.mark.parametrize(
     ("word", "there"),
     [
