@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pytest_nnxrng.check.cautions import (
         FixedSeedWarning,
         KeyReuseWarning,
+        MutableDefaultWarning,
         SnapshotWarning,
         WrongDeviceWarning,
         ZeroKernelWarning,
@@ -24,6 +25,7 @@ _HOMES = {
     "BadReference": "golden.reference",
     "FixedSeedWarning": "check.cautions",
     "KeyReuseWarning": "check.cautions",
+    "MutableDefaultWarning": "check.cautions",
     "Reference": "golden.reference",
     "Same": "check.same",
     "Snapshot": "check.snapshot",
@@ -39,6 +41,7 @@ __all__ = [
     "BadReference",
     "FixedSeedWarning",
     "KeyReuseWarning",
+    "MutableDefaultWarning",
     "Reference",
     "Same",
     "Snapshot",

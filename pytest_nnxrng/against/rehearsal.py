@@ -176,7 +176,8 @@ class Side:
                 raise BadSetting(
                     f"{self._option}: nothing was compared to {self.label}: the tests import "
                     f"{name} from {installed}, which is not what {source} holds "
-                    f"({other[0]} is another). Install it again, or so that it follows the checkout: pip install -e ."
+                    f"({other[0]} is another). Install it again, or so that it follows the "
+                    "checkout: pip install -e ."
                 )
 
 

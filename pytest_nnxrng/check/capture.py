@@ -15,6 +15,7 @@ import pytest_nnxrng
 from pytest_nnxrng.check.cautions import (
     FixedSeedWarning,
     KeyReuseWarning,
+    MutableDefaultWarning,
     SnapshotWarning,
     WrongDeviceWarning,
     ZeroKernelWarning,
@@ -113,6 +114,12 @@ def warn(
         checks.zero_kernels = []
     for text, category in found:
         warnings.warn(text, category, stacklevel=_depth())
+
+
+def warn_of_default(build: Build | None) -> None:
+    """Warn of a model that matches, and that the next build in this process would not give."""
+    if build is not None and build.trap:
+        warnings.warn(build.trap, MutableDefaultWarning, stacklevel=_depth())
 
 
 def _depth() -> int:

@@ -28,6 +28,10 @@ class FixedSeedWarning(SnapshotWarning):
     """A weight does not depend on the given Rngs: a key is hard-coded in the model."""
 
 
+class MutableDefaultWarning(SnapshotWarning):
+    """A build drew from an ``nnx.Rngs`` that is a default argument: the next build differs."""
+
+
 class ZeroKernelWarning(SnapshotWarning):
     """An output is checked of a model with kernels of zeros: what they lead to is not covered."""
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pytest_nnxrng.check import agreement, variants, verdict
-from pytest_nnxrng.check.capture import PACKAGE, capture, holds_nnx, repeats, warn
+from pytest_nnxrng.check.capture import (
+    PACKAGE,
+    capture,
+    holds_nnx,
+    repeats,
+    warn,
+    warn_of_default,
+)
 from pytest_nnxrng.check.lookup import load
 from pytest_nnxrng.check.record import make_ready
 from pytest_nnxrng.check.state import Options, SnapshotError, TestChecks
@@ -21,7 +28,7 @@ from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.golden.reference import Reference
-from pytest_nnxrng.nnx import arguments
+from pytest_nnxrng.nnx import arguments, defaults
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.run import settings
@@ -157,6 +164,7 @@ class Snapshot:
                 "check_init found no nnx.Rngs among the arguments of "
                 f"{_callable_name(build)}. Pass the fixture: "
                 f"nnx_snapshot.check_init({_callable_name(build)}, ..., rngs=rngs)"
+                + defaults.instead(build)
             )
         try:
             return _run_init(self._checks, self._options, build, args, kwargs)
@@ -183,7 +191,10 @@ def _run_init(
         if checks.settings.mode.update:
             same = before is None or before.traces_alike()
     else:
+        drawn = defaults.counts(build)
         model = build(*args, **kwargs)
+        if before is not None:
+            before.trap = defaults.trap(drawn)
         agreement.at(checks, "the build of a model")  # before others' elements are read
         if before is not None and checks.settings.mode.update:
             with checks.progress.step(f"building {_callable_name(build)} again"):
@@ -253,6 +264,8 @@ def _run_check(
     if result.decision.writes or (checks.settings.report and result.decision.fails):
         before = found.golden if found.target == found.path else None
         make_ready(checks, result, sample.flat, build, nnx_value, device, before)
+    if not result.decision.fails:
+        warn_of_default(build)
     checks.results.append(result)
 
 

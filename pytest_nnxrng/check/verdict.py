@@ -145,7 +145,7 @@ def judge(
         status=became,
         decision=decision,
         comparison=comparison,
-        problem=problem if subject.repeats else _DOES_NOT_REPEAT,
+        problem=problem if subject.repeats else _does_not_repeat(build),
         changes=changes,
         causes=causes,
         whole_model=subject.is_whole_model,
@@ -163,6 +163,11 @@ _DOES_NOT_REPEAT = (
     "depends on something else than its keys (time, random, os.urandom, numpy.random, a global "
     "counter)"
 )
+
+
+def _does_not_repeat(build: Build | None) -> str:
+    trap = build.trap if build is not None else ""
+    return f"{_DOES_NOT_REPEAT}. {trap[0].upper()}{trap[1:]}" if trap else _DOES_NOT_REPEAT
 
 
 def changes(golden: Golden | None, now: Mapping[str, Any]) -> Changes:

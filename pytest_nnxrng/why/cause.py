@@ -57,7 +57,8 @@ class Evidence:
     these flags and are not the golden's even so. ``redtyped`` leaves have the golden's dtype under
     these flags alone, and the dtype of ``implied`` ones follows from flags, without a rebuild.
     ``model`` tells what became of the model from which an output comes: its causes, () if it
-    matched, None if none was checked.
+    matched, None if none was checked. ``trap`` names the default argument whose keys the build
+    drew, and which it left another for the next build.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Evidence:
     repeats: bool = True
     untraceable: str = ""
     model: tuple[Cause, ...] | None = None
+    trap: str = ""
     proof: str = "derivation"
 
 

@@ -31,6 +31,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     if not evidence.repeats:
         paths = tuple(d.path for d in evidence.comparison.differences)
         text = "two builds in this process give different models"
+        text += f": {evidence.trap}" if evidence.trap else ""
         return (Cause("nondeterministic", paths, text, "built twice", text),)
     causes, pairs = structure(evidence)
     open_: list[Difference] = []

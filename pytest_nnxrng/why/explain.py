@@ -36,6 +36,7 @@ class Build:
     kwargs: Mapping[str, Any]
     only: Any = None
     repeated: bool = False  # a second call was seen to give the same model
+    trap: str = ""  # the default argument of a call in it that keys were drawn from
 
     @cached_property
     def trace(self) -> derivation.Trace | derivation.Untraceable:
@@ -142,9 +143,13 @@ def explain(
         changes=changes,
         repeats=repeats,
         model=model,
+        trap=build.trap if build is not None else "",
     )
     if not repeats:
         return diagnose(evidence)
+    # Such a build cannot be traced: its keys are drawn from what lies outside of it.
+    if build is not None and build.trap and not _repeats(build, obtained):
+        return diagnose(replace(evidence, repeats=False))
     trace = build.trace if build is not None else None
     if build is None or not isinstance(trace, derivation.Trace):
         evidence = replace(evidence, untraceable=str(trace or ""))
