@@ -19,7 +19,7 @@ from pytest_nnxrng.hooks.parametrize import (
     pytest_sessionstart,
 )
 from pytest_nnxrng.hooks.testrun import Recorder, pytest_runtest_call, pytest_runtest_makereport
-from pytest_nnxrng.run.settings import BadSetting
+from pytest_nnxrng.run.settings import BadSetting, Settings
 
 __all__ = [
     "nnx_device",
@@ -42,6 +42,10 @@ __all__ = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
+    if options.ON_OTHER_CODE in os.environ:
+        from pytest_nnxrng.hooks import baseline
+
+        baseline.redirect()
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
@@ -60,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "integer is the seed, anything else goes to nnx.Rngs as it is.",
     )
     try:
-        config.stash[SETTINGS] = made = options.read(config)
+        config.stash[SETTINGS] = made = _settings(config)
         options.set_environment(config, config.option)
         if made.prune:
             _refuse_pruning(options.narrowed(config))
@@ -70,6 +74,15 @@ def pytest_configure(config: pytest.Config) -> None:
         _tell_progress(config)
     except BadSetting as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _settings(config: pytest.Config) -> Settings:
+    made = options.read(config)
+    if not options.concerns_other_code(config):
+        return made
+    from pytest_nnxrng.hooks import baseline
+
+    return baseline.settled(config, made)
 
 
 def _refuse_pruning(narrowed: tuple[str, ...]) -> None:
@@ -96,7 +109,8 @@ def _prepare(report: Path) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     made = config.stash[SETTINGS]
-    shown = [f"seed {made.seed}"] if made.seed else []
+    shown = [f"against {made.against}"] if made.against else []
+    shown += [f"seed {made.seed}"] if made.seed else []
     shown += parametrize.shown(config)
     shown += [f"{made.cpu_devices} CPU devices"] if made.cpu_devices else []
     return [f"nnxrng: {', '.join(shown)}"] if shown else []

@@ -25,7 +25,7 @@ LONGEST = 400  # lines
 
 WINGS = (
     *("run", "leaf", "device", "golden", "compare", "nnx"),
-    *("trace", "evaluate", "why", "report", "check", "hooks", "command"),
+    *("trace", "evaluate", "why", "report", "check", "against", "hooks", "command"),
 )
 NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 JAX = NUMPY | {"jax", "jaxlib", "flax"}
@@ -42,10 +42,13 @@ OTHERS = {
     "why": JAX,
     "report": NUMPY,
     "check": JAX,
+    "against": {"pytest"},
     "hooks": {"pytest"},
     "command": set(),
     "": {"pytest"},
 }
+# What is read where it is installed.
+OPTIONAL = {"golden.orbax": {"orbax"}}
 # The modules that need no more than the standard library, since a run without goldens loads them.
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
@@ -170,6 +173,7 @@ def _forbidden(module, wing, found):
     elif root not in sys.stdlib_module_names:
         light = module in LIGHT or (wing == "hooks" and not found.later) or early
         others = OTHERS[wing] - (JAX if light else set())
+        others |= OPTIONAL.get(module, set()) if found.later else set()
         if root not in others and not (wing in ("hooks", "") and found.later and root in JAX):
             yield root
 

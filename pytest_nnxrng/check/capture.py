@@ -34,7 +34,7 @@ def obtain(asked: Asked) -> Obtained:
     __tracebackhide__ = True
     found = find(asked.test, asked.options, asked.name, asked.device.platform)
     flat = flatten(asked.value, asked.options.only)
-    _refuse_nothing(asked, flat)
+    refuse_nothing(asked.value, flat, asked.options)
     if not asked.options.abstract:
         agreement.before(asked.test, asked.name, found, flat)
     flat = _digested(asked, flat)
@@ -56,11 +56,12 @@ def _modules(asked: Asked, flat: Flat) -> Modules | None:
     return static.modules(asked.value, flat, narrowed=asked.options.only is not None)
 
 
-def _refuse_nothing(asked: Asked, flat: Flat) -> None:
+def refuse_nothing(value: Any, flat: Flat, options: CheckOptions) -> None:
+    """Raise a SnapshotError where there is nothing to check in ``value``."""
     __tracebackhide__ = True
-    only = asked.options.only
+    only = options.only
     if not flat.leaves:
-        text = f"there is nothing to check: {type(asked.value).__name__} holds no arrays or numbers"
+        text = f"there is nothing to check: {type(value).__name__} holds no arrays or numbers"
         text += " that nnx_snapshot(only=...) lets through" if only is not None else ""
         if isinstance(only, str):
             text += (
@@ -69,7 +70,7 @@ def _refuse_nothing(asked: Asked, flat: Flat) -> None:
             text += "Variable is the class itself: only=nnx.Param"
         raise SnapshotError(text)
     bare = next((leaf.path for leaf in flat.leaves if leaf.read is None), None)
-    if bare is not None and not asked.options.abstract:
+    if bare is not None and not options.abstract:
         raise SnapshotError(
             f"{bare or 'the value'} is abstract (a jax.ShapeDtypeStruct) and has no values; "
             "check it with nnx_snapshot(abstract=True)"

@@ -56,7 +56,7 @@ def _named_as(golden: Golden, flat: Flat) -> Golden:
 
 def find(test: TestChecks, options: CheckOptions, name: str, platform: str) -> Found:
     """The golden of the check called ``name``, on this platform."""
-    directory = naming.folder(test.test_file, test.settings.folder)
+    directory = naming.folder(_beside(test), test.settings.folder)
     stems = naming.stems(test.identity, name)
     shared, own = zip(*(naming.paths(directory, stem, platform) for stem in stems), strict=True)
     owner = (test.identity.cls, test.identity.function, test.identity.parameters, name)
@@ -93,6 +93,12 @@ def _clash(test: TestChecks, check: str) -> bool:
     """Whether another test, or another check of this one, has a name that differs by case alone."""
     others = {result.name for result in test.results} - {check}
     return check.casefold() in map(str.casefold, others) or test.clashes()
+
+
+def _beside(test: TestChecks) -> Path:
+    """The file beside which the goldens lie: the test's, or where it would be in another root."""
+    root = test.settings.golden_root
+    return test.test_file if root is None else naming.elsewhere(test.test_file, test.rootdir, root)
 
 
 def _left(test: TestChecks, platform: str, made_on: str | None, *, own: bool) -> str:

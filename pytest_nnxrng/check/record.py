@@ -96,9 +96,10 @@ def _report(test: TestChecks, result: Result, made: Golden) -> None:
     """Put what was obtained into the report's folder, and note what it was compared with."""
     report, target = test.settings.report, result.target or result.path
     assert report is not None
-    there = directory.place(report, target, test.rootdir)
+    root = test.settings.golden_root or test.rootdir
+    there = directory.place(report, target, root)
     store.stage(there, made, test.folders).commit()
-    place = Path(os.path.relpath(target, test.rootdir))
+    place = Path(os.path.relpath(target, root))
     if ".." in place.parts:
         result.withheld = result.withheld or "its golden lies outside of the root directory"
         return

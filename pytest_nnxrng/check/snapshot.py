@@ -14,9 +14,10 @@ from pytest_nnxrng.check.given import checked
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
 from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError, TestChecks
-from pytest_nnxrng.check.warn import PACKAGE, warn
+from pytest_nnxrng.check.warn import PACKAGE, warn, warn_of_default
 from pytest_nnxrng.golden import naming
-from pytest_nnxrng.nnx import arguments
+from pytest_nnxrng.golden.reference import Reference
+from pytest_nnxrng.nnx import arguments, defaults
 from pytest_nnxrng.nnx.flatten import UnsupportedValue
 from pytest_nnxrng.trace.source import place_of
 
@@ -86,13 +87,15 @@ class Snapshot:
         if self._form is not None:
             self._form.used = True
 
-    def check(self, value: T, name: str | None = None) -> T:
+    def check(self, value: T, name: str | None = None, *, against: Reference | None = None) -> T:
         """Check ``value`` against its golden and return it.
 
         Args:
           value: an ``nnx.Module`` or any NNX graph node (Optimizer, Metric, Rngs), a State,
             an array, or a pytree of arrays and Python numbers.
           name: the check's name; by default its number within the test.
+          against: what takes the golden's place: ``pytest_nnxrng.reference(...)``. It is never
+            written to.
 
         Raises:
           SnapshotError: when there is nothing to check, or the check is called where it
@@ -102,12 +105,38 @@ class Snapshot:
         self._use()
         if self._options.also:
             raise SnapshotError("also=... builds the model, which check_init does, not check")
+        if against is not None:
+            return self.check_same(value, against, name)
         options = replace(self._options, name=self._options.name if name is None else name)
         try:
             _check(_asked(self._test, options, value, kind="value"))
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
         return value
+
+    def check_same(self, obtained: T, expected: Any, name: str | None = None) -> T:
+        """Check that two live values are the same, without a golden; returns ``obtained``.
+
+        ``nnx_snapshot(tol=..., only=...)`` takes options as for other checks. ``name`` is shown.
+
+        Raises:
+          SnapshotError: when there is nothing to compare, or an option needs a golden.
+        """
+        __tracebackhide__ = True
+        _guard(self._test)
+        options = self._options
+        if options.also or options.abstract or options.sharding or options.per_platform:
+            raise SnapshotError(
+                "two live values are compared with name, tol, atol, exact and only; leave out "
+                "abstract, also, sharding and per_platform"
+            )
+        from pytest_nnxrng.check.same import held
+
+        title = name or options.name or ""
+        found = held(self._test.settings, options, obtained, expected, title=title)
+        if not found:
+            self._test.unlike.append(f"{found}\n  called  {_where()}")
+        return obtained
 
     def check_init(self, build: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call ``build(*args, **kwargs)``, check how the model was initialised, and return it.
@@ -127,6 +156,7 @@ class Snapshot:
                 "check_init found no nnx.Rngs among the arguments of "
                 f"{name_of(build)}. Pass the fixture: "
                 f"nnx_snapshot.check_init({name_of(build)}, ..., rngs=rngs)"
+                + defaults.instead(build)
             )
         try:
             made = construct(self._test, self._options, build, args, kwargs)
@@ -144,7 +174,10 @@ def _check(asked: Asked) -> Result:
     warn(obtained)
     compared = verdict.compare(obtained)
     explained = verdict.explain(compared)
-    return record(explained, verdict.decide(explained))
+    result = record(explained, verdict.decide(explained))
+    if not result.decision.fails:
+        warn_of_default(asked.build)
+    return result
 
 
 # -- what is asked ---------------------------------------------------------------------

@@ -133,6 +133,7 @@ class TestChecks:
     folders: Folders = field(default_factory=Folders)
     results: list[Result] = field(default_factory=list)
     closed: str = ""
+    unlike: list[str] = field(default_factory=list)  # texts on live values that are not the same
     subtest_failed: bool = False
     zero_kernels: list[str] = field(default_factory=list)
     devices: tuple[tuple[str, str], ...] = ()
@@ -149,6 +150,10 @@ class TestChecks:
     def failing(self) -> list[Result]:
         return [result for result in self.results if result.decision.fails]
 
+    @property
+    def fails(self) -> bool:
+        return bool(self.failing or self.unlike)
+
     def settle(self, outcome: Outcome) -> list[tuple[Result, OSError]]:
         """Write what is to be written now that the test's outcome is final.
 
@@ -159,7 +164,8 @@ class TestChecks:
             staged, result.staged = result.staged, None
             if staged is None:
                 continue
-            if outcome is not Outcome.PASSED or self.failing or self.apart:
+            passed = outcome is Outcome.PASSED and not self.failing
+            if self.apart or not (passed or self.settings.rehearses):
                 staged.discard()
                 continue
             try:

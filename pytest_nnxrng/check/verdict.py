@@ -21,7 +21,7 @@ from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.golden.provenance import rekeyed_streams
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report import alternatives
-from pytest_nnxrng.trace.build import streams
+from pytest_nnxrng.trace.build import Build, streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck
 
@@ -130,6 +130,11 @@ _DOES_NOT_REPEAT = (
 )
 
 
+def _does_not_repeat(build: Build | None) -> str:
+    trap = build.trap if build is not None else ""
+    return f"{_DOES_NOT_REPEAT}. {trap[0].upper()}{trap[1:]}" if trap else _DOES_NOT_REPEAT
+
+
 def decide(explained: Explained) -> Result:
     """What becomes of the check and of its golden."""
     compared = explained.compared
@@ -157,7 +162,7 @@ def decide(explained: Explained) -> Result:
         status=compared.status,
         decision=decision,
         comparison=comparison,
-        problem=problem if asked.repeats else _DOES_NOT_REPEAT,
+        problem=problem if asked.repeats else _does_not_repeat(asked.build),
         lacks=_lacks(compared),
         changes=obtained.changes,
         causes=explained.causes,

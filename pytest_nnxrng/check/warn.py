@@ -19,7 +19,7 @@ from pytest_nnxrng.leaf.digest import blocks, octets
 from pytest_nnxrng.leaf.dtypes import is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.slabs import Slabs
-from pytest_nnxrng.trace.build import derived
+from pytest_nnxrng.trace.build import Build, derived
 
 PACKAGE = str(Path(__file__).parent.parent)
 
@@ -37,6 +37,10 @@ class KeyReuseWarning(SnapshotWarning):
 
 class FixedSeedWarning(SnapshotWarning):
     """A weight does not depend on the given Rngs: a key is hard-coded in the model."""
+
+
+class MutableDefaultWarning(SnapshotWarning):
+    """A build drew from an ``nnx.Rngs`` that is a default argument: the next build differs."""
 
 
 class ZeroKernelWarning(SnapshotWarning):
@@ -77,6 +81,12 @@ def warn(obtained: Obtained) -> None:
         asked.test.zero_kernels = []
     for text, category in found:
         warnings.warn(text, category, stacklevel=_depth())
+
+
+def warn_of_default(build: Build | None) -> None:
+    """Warn of a model that matches, and that the next build in this process would not give."""
+    if build is not None and build.trap:
+        warnings.warn(build.trap, MutableDefaultWarning, stacklevel=_depth())
 
 
 def _of_draws(obtained: Obtained) -> Iterator[tuple[str, type[SnapshotWarning]]]:

@@ -7,6 +7,10 @@ from pathlib import Path
 UPDATE = "pytest --nnx-update-snapshots"
 
 
+class BadReference(ValueError):
+    """A reference that cannot be read, or whose names do not lead to one leaf each."""
+
+
 class GoldenError(Exception):
     """A golden that cannot be used: which file, what is wrong with it, and the way out.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,12 @@ def folder(test_file: Path, name: str = FOLDER) -> Path:
     """The folder of a test file's goldens: beside it, named after it."""
     own = test_file.stem if test_file.suffix == ".py" else test_file.name
     return test_file.parent / name / own
+
+
+def elsewhere(test_file: Path, rootdir: Path, root: Path) -> Path:
+    """Where a test file would stand if ``root`` were the rootdir."""
+    inside = Path(os.path.relpath(test_file, rootdir)).parts
+    return root.joinpath(*("_" if part == os.pardir else part for part in inside))
 
 
 def test_files(golden_folder: Path) -> tuple[Path, Path]:

@@ -70,6 +70,8 @@ def decide(
     good = not status.bad
     if not (repeats and agrees):
         return Decision(fails=True, writes=False)
+    if mode.against:
+        return Decision(fails=not good and status is not Status.MISSING, writes=False)
     accepted = mode.update and status is not Status.LOCKED
     if mode.only:
         accepted = status is Status.DIFFERENT and bool(causes) and mode.only.issuperset(causes)

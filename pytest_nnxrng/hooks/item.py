@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_nnxrng.golden.inventory import Folders
     from pytest_nnxrng.golden.naming import Identity
     from pytest_nnxrng.run.progress import Progress
+    from pytest_nnxrng.run.settings import Settings
 
 PARAMETER = "nnx_device"
 _REPEAT = "__pytest_repeat_step_number"  # a fixture of pytest-repeat
@@ -89,6 +90,11 @@ def writes() -> bool:
 
 def relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def golden_name(path: Path, root: Path, made: Settings) -> str:
+    """A golden's path as users see it: where it stands, or would if it were in the repository."""
+    return relative(path, made.golden_root or root)
 
 
 def holds_goldens(directory: Path) -> bool:

@@ -21,6 +21,9 @@ SETTINGS = pytest.StashKey[Settings]()
 # Variables that were set after JAX's backend had read them.
 LATE = pytest.StashKey[tuple[str, ...]]()
 
+# Set in a process that runs the tests on other code, for --nnx-against.
+ON_OTHER_CODE = "PYTEST_NNXRNG_AGAINST"
+
 # Options that keep tests from being collected, run or seen: no proof is made under them.
 _NARROWING = {
     "keyword": "-k",
@@ -84,6 +87,17 @@ def add(parser: pytest.Parser) -> None:
         "--nnx-cpu-devices",
         metavar="N",
         help="so many virtual CPU devices, set before JAX starts; for sharded models",
+    )
+    group.addoption(
+        "--nnx-against",
+        metavar="REV",
+        help="no goldens needed: hold every check against what the code at this git revision "
+        "gives: main, HEAD~3, merge-base:main",
+    )
+    group.addoption(
+        "--nnx-against-python",
+        metavar="PATH",
+        help="the same against another interpreter's JAX and Flax: what an upgrade moves",
     )
     group.addoption("--nnx-seed", metavar="N", help="the seed of the rngs fixture (default: 0)")
     parser.addini("nnx_seed", "the seed of the rngs fixture", default="")
@@ -192,6 +206,13 @@ def _native(config: pytest.Config, name: str) -> Any:
         return None
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     return data.get("tool", data).get("pytest", {}).get(name)
+
+
+def concerns_other_code(config: pytest.Config) -> bool:
+    """Whether this run is compared to other code, or runs on it."""
+    asked = ("nnx_against", "nnx_against_python")
+    given = any(config.getoption(name) is not None for name in asked)
+    return given or ON_OTHER_CODE in os.environ
 
 
 def _devices(option: str | None, ini: str) -> tuple[DeviceName, ...]:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_nnxrng.device import notation
 from pytest_nnxrng.golden import inventory, policy
+from pytest_nnxrng.hooks.baseline import BASELINE, Baseline
 from pytest_nnxrng.hooks.item import relative, writes
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.report import github, machine, summary
@@ -39,6 +40,8 @@ class Ending:
         self.survey = inventory.Survey()
         self.deleted: list[list[str]] = []
         self.refusal: str | None = None
+        self.baseline = config.stash.get(BASELINE, None)
+        self.unrun: dict[str, str] = {}
 
     def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
         """Look for goldens that no check asked for, prune them and write the report if asked."""
@@ -46,6 +49,9 @@ class Ending:
             self.outcomes.add(nodeid, row)
         root = self.config.rootpath
         beside = {(root / file).parent for file in self.outcomes.collected}
+        if self.baseline is not None:
+            self._finish_against(self.baseline, session)
+            return
         if self.settings.prune:
             beside |= set(inventory.directories_below(self._roots(), self.settings.folder))
         found = inventory.folders(sorted(beside), self.settings.folder)
@@ -58,6 +64,18 @@ class Ending:
             machine.write(self.settings.report, self.outcomes, self.survey, root)
             text = self._markdown()
             (self.settings.report / "summary.md").write_text(text, encoding="utf-8")
+
+    def _finish_against(self, baseline: Baseline, session: pytest.Session) -> None:
+        checks = self.outcomes.all()
+        self.unrun = baseline.unrun([check.test for check in checks if check.status == "missing"])
+        nothing = all(check.status == "missing" for check in checks)
+        if session.exitstatus == pytest.ExitCode.OK and nothing:
+            self.refusal = f"Nothing was compared to {baseline.side.label}."
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if writes() and self.settings.report is not None:
+            about = baseline.about(self.unrun)
+            root = self.config.rootpath
+            machine.write(self.settings.report, self.outcomes, self.survey, root, about)
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir
@@ -102,7 +120,13 @@ class Ending:
             return
         terminalreporter.section("nnx snapshots", sep="-")
         lines = summary.lines(
-            totals(checks), unused, gone, self.deleted, self._notes(checks), findings(checks)
+            totals(checks),
+            unused,
+            gone,
+            self.deleted,
+            self._notes(checks),
+            findings(checks),
+            self._against(checks),
         )
         for line in lines:
             terminalreporter.line(line)
@@ -124,6 +148,12 @@ class Ending:
             with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
                 file.write(self._markdown())
 
+    def _against(self, checks: list[Check]) -> str:
+        if self.baseline is None:
+            return ""
+        unrun = sum(check.status == "missing" and check.test in self.unrun for check in checks)
+        return summary.against(self.baseline.side.label, totals(checks), unrun)
+
     def _notes(self, checks: list[Check]) -> list[str]:
         notes = list(dict.fromkeys(note for check in checks for note in check.notes))
         if self.outcomes.unplaced:
@@ -133,6 +163,8 @@ class Ending:
                 "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
                 "parametrised."
             )
+        if self.baseline is not None:
+            notes += [*self.baseline.side.notes, *summary.unrun(self.unrun)]
         return notes + self._ignored(checks) + ([self.refusal] if self.refusal else [])
 
     def _ignored(self, checks: list[Check]) -> list[str]:

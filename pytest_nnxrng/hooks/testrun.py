@@ -17,6 +17,7 @@ import pytest
 
 from pytest_nnxrng.hooks.item import (
     CHECKS,
+    golden_name,
     holds_goldens,
     identity,
     our_place,
@@ -59,9 +60,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 "after the test's body had ended (in teardown, or kept by another test): its "
                 "checks are settled. Check inside the test, or in the set-up of a fixture it uses"
             )
-    if elsewhere and not (checks is not None and checks.failing):
+    if elsewhere and not (checks is not None and checks.fails):
         raise SnapshotMismatch(elsewhere)
-    if checks is not None and checks.failing:
+    if checks is not None and checks.fails:
         for result in checks.failing:
             for cause in result.causes:
                 item.user_properties.append(("nnx_cause", f"{cause.word}: {cause.text}"))
@@ -104,7 +105,7 @@ def pytest_runtest_makereport(
         return report
     if call.when == "setup" and call.excinfo is not None and checks is not None:
         _finish(item, checks, call.excinfo.value)
-    if checks is not None and checks.results:
+    if checks is not None and (checks.results or checks.unlike):
         _settle(item, call, report, checks)
     if call.when == "call" or not report.passed:
         _attach(item, call, report, checks)
@@ -128,7 +129,7 @@ def _settle(
         report.longrepr = Failure.of(problem, problem)
     if checks.stop:
         item.session.shouldfail = checks.stop
-    if not checks.failing or not report.failed or call.when == "teardown":
+    if not checks.fails or not report.failed or call.when == "teardown":
         return
     if (told := _mismatch(call)) is not None:
         report.longrepr = Failure.of(told.full, told.headline)
@@ -146,9 +147,12 @@ def _told(item: pytest.Item, checks: TestChecks) -> Told:
     """What is said of a test's failing checks."""
     from pytest_nnxrng.report import text
 
-    root = item.config.rootpath
-    shown = [(result, relative(result.path, root)) for result in checks.failing]
-    return text.failure(shown, _command(item), verbosity=item.config.get_verbosity())
+    root, made = item.config.rootpath, checks.settings
+    shown = [(result, golden_name(result.path, root, made)) for result in checks.failing]
+    command = "" if made.against else _command(item)
+    verbosity = item.config.get_verbosity()
+    told = text.failure(shown, command, against=made.against, verbosity=verbosity)
+    return told.after(checks.unlike)
 
 
 def _command(item: pytest.Item) -> str:
@@ -179,7 +183,7 @@ def _attach(
     who, root, told = identity(item), item.config.rootpath, _mismatch(call)
     otherwise = _otherwise(call, report, checks)
     results = checks.results if checks else []
-    found = [_row(item.nodeid, result, root, otherwise) for result in results]
+    found = [_row(item, result, otherwise) for result in results]
     passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
     report.nnxrng = {  # type: ignore[attr-defined]
         "test": [relative(item.path, root), who.cls, who.function, who.parameters],
@@ -209,19 +213,20 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
-def _row(nodeid: str, result: Any, root: Path, otherwise: str) -> Check:
+def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
     from pytest_nnxrng.run.outcomes import Check
 
-    golden = relative(result.path, root)
+    root, made = item.config.rootpath, item.config.stash[SETTINGS]
+    golden = golden_name(result.path, root, made)
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}
     near = max(rounded, key=lambda path: rounded[path].headroom, default=None)
     told = result.written or not result.decision.writes
     return Check(
-        test=nodeid,
+        test=item.nodeid,
         golden=golden,
         status=result.status.value,
         failed=result.decision.fails,

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) -> None:
-    """Write ``report.json``."""
+def write(
+    directory: Path,
+    outcomes: Outcomes,
+    survey: Survey,
+    rootdir: Path,
+    against: dict[str, Any] | None = None,
+) -> None:
+    """Write ``report.json``; ``against`` tells of code that took the goldens' place."""
 
     def relative(paths: tuple[Path, ...]) -> list[str]:
         return [os.path.relpath(path, rootdir).replace(os.sep, "/") for path in paths]
@@ -37,6 +43,7 @@ def write(directory: Path, outcomes: Outcomes, survey: Survey, rootdir: Path) ->
         "by": BY,
         "format": FORMAT,
         "run": _versions(),
+        **({"against": against} if against else {}),
         "totals": asdict(totals(checks)),
         "findings": [{"id": finding.id, **asdict(finding)} for finding in findings(checks)],
         "checks": [check.to_json() for check in checks],

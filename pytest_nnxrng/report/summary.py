@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_nnxrng.run.outcomes import Finding, Totals
 
@@ -20,9 +20,13 @@ def lines(
     deleted: Sequence[Sequence[str]],
     notes: Sequence[str],
     findings: Sequence[Finding] = (),
+    against: str = "",
 ) -> list[str]:
-    """The figures of the run, and what needs the reader's hand; goldens by their files."""
-    found = _wrap(_counts(totals, len(unused) + len(gone), len(deleted)))
+    """The figures of the run, and what needs the reader's hand; goldens by their files.
+
+    ``against`` is the line of figures of a run that has no goldens in the repository.
+    """
+    found = _wrap(against or _counts(totals, len(unused) + len(gone), len(deleted)))
     if totals.rounded:
         found += _wrap(
             f"Rounding came nearest to its tolerance at {totals.headroom:.2g} of it "
@@ -78,6 +82,8 @@ def lines(
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:
         found += _wrap(note)
+    if against:
+        return found
     if totals.movable:
         found += _wrap(
             f"Equal to goldens of tests that are gone: {totals.movable}. To move these to where "
@@ -96,6 +102,29 @@ def lines(
     if deleted:
         found += _listed("Deleted, their tests being gone:", deleted)
     return found
+
+
+def against(label: str, totals: Totals, unrun: int) -> str:
+    """``against main (a1b2c3d): 23 the same, 2 changed, 1 new``, the checks that these are.
+
+    ``unrun`` of those that are missing there are of tests that the other code cannot run.
+    """
+    counts = [
+        (totals.matched, "the same"),
+        (totals.rounded, "the same by rounding"),
+        (totals.changed, "changed"),
+        (totals.missing - unrun, "new"),
+        (unrun, "that it cannot run"),
+        (totals.unreadable, "unreadable"),
+    ]
+    shown = ", ".join(f"{n} {word}" for n, word in counts if n or word == "the same")
+    return f"against {label}: {shown}"
+
+
+def unrun(why: Mapping[str, str]) -> list[str]:
+    """Lines on tests that the other code cannot run."""
+    shown = [f"It cannot run {test}: {told}" for test, told in list(why.items())[:_FINDINGS]]
+    return shown + ([f"... and {len(why) - _FINDINGS} more tests"] if len(why) > _FINDINGS else [])
 
 
 def _counts(totals: Totals, unused: int, deleted: int) -> str:

@@ -60,10 +60,29 @@ class Told:
     def to_json(self) -> dict[str, str]:
         return asdict(self)
 
+    def after(self, others: Sequence[str]) -> Told:
+        """The same after texts of other failures of the test, which are told each time."""
+        if not others:
+            return self
+        heads = [other.partition("\n")[0] for other in others]
+        return Told(
+            _printable("\n\n".join(filter(None, [*others, self.full]))),
+            _printable(_cut("; ".join(filter(None, [*heads, self.headline])))),
+        )
 
-def failure(results: Sequence[tuple[Shown, str]], command: str = "", *, verbosity: int = 0) -> Told:
-    """What to say of a failed test: each failing check with its golden's path, then the way out."""
-    blocks = [_check(shown, golden, verbosity) for shown, golden in results]
+
+def failure(
+    results: Sequence[tuple[Shown, str]],
+    command: str = "",
+    *,
+    against: str = "",
+    verbosity: int = 0,
+) -> Told:
+    """What to say of a failed test: each failing check with its golden's path, then the way out.
+
+    ``against`` names the code that made the goldens, where these are no files of the user's.
+    """
+    blocks = [_check(shown, golden, against, verbosity) for shown, golden in results]
     way_out = _ways_out([shown for shown, _ in results], command) if command else []
     heads = [_head(shown, golden) for shown, golden in results if not _follows(shown)]
     heads = heads or [_head(shown, golden) for shown, golden in results]
@@ -118,10 +137,16 @@ def _key(results: Sequence[Shown]) -> str:
 # -- one check -------------------------------------------------------------------------
 
 
-def _check(shown: Shown, golden: str, verbosity: int) -> str:
+def lines(causes: Sequence[Cause], comparison: Comparison) -> list[str]:
+    """The lines on what differs and why, of two values of one environment."""
+    found = [*_causes(causes, 0), *_leaves(comparison, causes, 0)]
+    return [_printable_line(line) for line in found]
+
+
+def _check(shown: Shown, golden: str, against: str, verbosity: int) -> str:
     lines = [
         *wrap(_head(shown, golden), "  ", ""),
-        f"  file    {golden}",
+        *(_row("against", against) if against else [f"  file    {golden}"]),
         *_row("called", shown.where),
     ]
     if shown.gone:
@@ -302,7 +327,7 @@ def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
 # -- on the terminal -------------------------------------------------------------------
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
-    (re.compile(r"  (file|called|leaves) "), {}),
+    (re.compile(r"  (file|against|called|leaves) "), {}),
     (re.compile(r"to (accept|write|move): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),

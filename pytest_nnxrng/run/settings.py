@@ -57,6 +57,7 @@ class DeviceName(NamedTuple):
 class Mode(NamedTuple):
     """What the user asked for: ``--nnx-update-snapshots``, ``--nnx-refresh-snapshots``.
 
+    ``against`` (``--nnx-against``) takes what has no golden for new, as nothing is written.
     ``only`` (``--nnx-update-only``) narrows an update to goldens all of whose causes are in it.
     ``move`` (``--nnx-move-snapshots``) moves goldens to where their tests are now.
     """
@@ -65,10 +66,15 @@ class Mode(NamedTuple):
     refresh: bool = False
     only: frozenset[str] = frozenset()
     move: bool = False
+    against: bool = False
 
 
 class Settings(NamedTuple):
-    """What the user set, once, for the whole run."""
+    """What the user set, once, for the whole run.
+
+    ``golden_root`` is where goldens lie in a run that has none in the repository: what the code
+    ``against`` made, in a run that ``rehearses`` and writes them whatever became of the test.
+    """
 
     seed: int = 0
     mode: Mode = Mode()
@@ -87,6 +93,9 @@ class Settings(NamedTuple):
     strict: bool = False
     report: Path | None = None
     process_timeout: float = 300.0
+    golden_root: Path | None = None
+    against: str = ""
+    rehearses: bool = False
 
 
 def first(*values: Any) -> Any:

@@ -33,6 +33,7 @@ class Build:
     only: Any = None
     repeated: bool = False  # a second call was seen to give the same model
     called: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
+    trap: str = ""  # the default argument of a call in it that keys were drawn from
 
     @cached_property
     def traced(self) -> Trace | Untraceable:

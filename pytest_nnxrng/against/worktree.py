@@ -1,0 +1,85 @@
+"""The tree of a commit in a folder of its own, made without a trace in the user's repository.
+
+``git worktree add`` would note the tree in the repository, where a killed run leaves it. So the
+tree is a repository of its own that borrows the objects of the user's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pytest_nnxrng.against.git import GitError, ask, knows, names
+from pytest_nnxrng.run.settings import BadSetting
+
+_SUBMODULE = "160000"
+
+
+def make(top: Path, commit: str, tree: Path, label: str) -> list[str]:
+    """Fill ``tree`` with the files of ``commit``; returns what is to be told of it.
+
+    Raises:
+      BadSetting: when it cannot be made.
+    """
+    try:
+        _check_out(top, commit, tree)
+        return _submodules(top, commit, tree, label)
+    except (GitError, OSError) as error:
+        told = str(error).strip().splitlines() or ["no reason given"]
+        raise BadSetting(
+            f"--nnx-against: the tree of {label} cannot be made in {tree}: {told[-1]}. "
+            f"{_hint(top, str(error))}"
+        ) from None
+
+
+def _hint(top: Path, said: str) -> str:
+    if knows(top, "config", "--get-regexp", r"remote\..*\.promisor"):
+        return f"This is a partial clone: fetch what is missing with git -C {top} fetch --refetch"
+    if "space" in said.lower():
+        return "Name a folder with room in TMPDIR"
+    return "TMPDIR names another place for it"
+
+
+def _check_out(top: Path, commit: str, tree: Path) -> None:
+    tree.mkdir(parents=True, exist_ok=True)
+    form = knows(top, "rev-parse", "--show-object-format") or "sha1"
+    ask(tree, "init", "--quiet", "--template=", f"--object-format={form}", ".")
+    git = tree / ".git"
+    (git / "objects" / "info").mkdir(parents=True, exist_ok=True)
+    absolute = ("rev-parse", "--path-format=absolute", "--git-path")
+    alternates = git / "objects" / "info" / "alternates"
+    alternates.write_text(ask(top, *absolute, "objects") + "\n", encoding="utf-8")
+    shallow = Path(ask(top, *absolute, "shallow"))
+    if shallow.is_file():
+        shutil.copy(shallow, git / "shallow")
+    ask(tree, "checkout", "--quiet", "--force", "--detach", commit)
+
+
+def _submodules(top: Path, commit: str, tree: Path, label: str) -> list[str]:
+    """Fill the folders of submodules from their checkouts, as far as these have the commits."""
+    told = []
+    for row in names(top, "ls-tree", "-r", commit):
+        about, _, path = row.partition("\t")
+        mode, _, wanted = about.split(" ")[:3]
+        if mode != _SUBMODULE:
+            continue
+        here = top / path
+        # In a submodule that was never checked out, git would answer for the one around it.
+        if (here / ".git").exists() and _holds(here, wanted):
+            _check_out(here, wanted, tree / path)
+            told += _submodules(here, wanted, tree / path, label)
+        else:
+            told.append(
+                f"The submodule {path} is at {wanted[:7]} in {label}, which is not in this clone: "
+                "its folder was empty there. To fetch it: git submodule update --init, then "
+                f"git -C {path} fetch origin {wanted[:7]}"
+            )
+    return told
+
+
+def _holds(repository: Path, commit: str) -> bool:
+    try:
+        ask(repository, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
