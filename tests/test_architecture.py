@@ -53,7 +53,7 @@ OPTIONAL = {"golden.orbax": {"orbax"}}
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
     *("golden.naming", "golden.policy", "golden.inventory", "golden.document", "golden.errors"),
-    *("report.machine", "report.summary", "report.github", "report.keymap", "why.words"),
+    *("report.machine", "report.summary", "report.github", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.
 STARTS = {

@@ -114,13 +114,16 @@ def _parsed(row: Any) -> Check:
     for key in ("test", "golden", "status"):
         _text(row, key)
     known = {f.name: _like(row[f.name], f) for f in fields(Check) if f.name in row}
-    for key, kind in (("causes", dict), ("differences", dict), ("notes", str)):
+    for key, kind in (("causes", dict), ("differences", dict), ("modules", dict), ("notes", str)):
         value = known.setdefault(key, [])
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise ValueError(f'"{key}" is no list')
     for cause in known["causes"]:
         for key in _CAUSE:
             _text(cause, key)
+        for key in ("evidence", "place"):
+            if not isinstance(cause.setdefault(key, ""), str):
+                raise ValueError(f'cause has a "{key}" that is no text')
         leaves = cause.get("leaves")
         if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
             raise ValueError('cause has no "leaves"')

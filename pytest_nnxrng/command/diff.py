@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,10 @@ def _model_check(models: Sequence[Found]) -> ModelCheck:
     from pytest_nnxrng.why.cause import ModelCheck
 
     both = [one for one in models if one.status not in ("added", "removed")]
-    return ModelCheck(bool(both), tuple(cause for one in both for cause in one.causes))
+    found = [d for m in both if m.between for d in m.between.comparison.differences]
+    kinds = {"values", "derivation", "shape", "dtype"}
+    moved = any(d.expected and d.obtained and not kinds.isdisjoint(d.kinds) for d in found)
+    return ModelCheck(bool(both), tuple(cause for one in both for cause in one.causes), moved)
 
 
 def _read(path: Path | None) -> Golden:
@@ -138,9 +141,7 @@ def _read(path: Path | None) -> Golden:
     if golden.values is None or _is_here(path.with_name(golden.values)):
         return golden
     leaves = tuple(leaf.but(read=None) if leaf.stored else leaf for leaf in golden.leaves)
-    return type(golden)(
-        golden.owner, golden.environment, leaves, golden.aliases, golden.streams, golden.values
-    )
+    return replace(golden, leaves=leaves)
 
 
 def _is_here(values: Path) -> bool:
@@ -168,14 +169,15 @@ def _between(pair: Pair, golden: Golden, obtained: Golden, model: ModelCheck | N
         return Found(pair, status, made)
     causes = made.causes
     if pair.known is not None:
-        names = ("word", "text", "evidence", "finding")
+        names = ("word", "text", "evidence", "finding", "place")
         causes = tuple(
             Cause(leaves=tuple(row["leaves"]), **{n: row.get(n, "") for n in names})
             for row in pair.known
         )
     follows = tuple(f"{c.word}: {c.finding}" for c in (model.causes if model else ()))
     follows = follows if pair.known is None else pair.follows
-    found = Found(pair, "different", made, causes, () if causes else follows)
+    alone = all(cause.word == "follows" for cause in causes)
+    found = Found(pair, "different", made, causes, follows if alone else ())
     found.notes += _notes(golden, obtained, found)
     return found
 
@@ -265,7 +267,8 @@ def _golden(
             text = f"why     {cause.word}: {cause.text}"
             screen.say(text, "yellow", indent="  ", hang=" " * 8)
     if one.follows:
-        text = f"why     it follows from the model: {'; '.join(one.follows)}"
+        first = "from    " if one.causes else "why     it follows from the model: "
+        text = f"{first}{'; '.join(one.follows)}"
         screen.say(text, "yellow", indent="  ", hang=" " * 8)
     counts = [f"{len(comparison.matched):,} match"]
     counts += [f"{len(comparison.rounded):,} by rounding"] if comparison.rounded else []

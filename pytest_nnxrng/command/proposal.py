@@ -65,6 +65,12 @@ class Change:
     text: str
     leaves: int
     see: str = ""
+    likely: bool = False
+
+    @property
+    def accepted_as(self) -> str:
+        """The word that accepts it: what is likely is not proven."""
+        return "unknown" if self.likely else self.word
 
     @property
     def id(self) -> str:
@@ -105,7 +111,8 @@ def plan(artifacts: Sequence[Artifact], root: Path) -> Plan:
         found = {numbers[key] for _, check in group for key in causes.of(check)}
         made.append(_proposal(target, group, tuple(sorted(found)), root))
     changes = tuple(
-        Change(number, word, text, *keys[word, text]) for (word, text), number in numbers.items()
+        Change(number, *key, *keys[key], likely=key in causes.likely)
+        for key, number in numbers.items()
     )
     return Plan(tuple(artifact.name for artifact in artifacts), changes, tuple(made))
 
@@ -120,15 +127,31 @@ class _Causes:
         self.checks = checks
         self._tests: dict[str, set[Key]] = {}
         for check in checks:
-            self._tests.setdefault(check.test, set()).update(map(_key, check.causes))
+            models = [cause for cause in check.causes if cause["word"] != FOLLOWS]
+            self._tests.setdefault(check.test, set()).update(map(_key, models))
+        # In one golden alone it is no more than likely: then it is so in all.
+        self.likely = {
+            self.key(check, cause)
+            for check in checks
+            for cause in check.causes
+            if cause["evidence"] == "likely"
+        }
+
+    def key(self, check: Check, cause: Mapping[str, Any]) -> Key:
+        """The change that a cause is of. What follows is told apart by what it follows from."""
+        if cause["word"] != FOLLOWS:
+            return _key(cause)
+        word, text = self._without(check)
+        return word, f"likely {text}" if cause["evidence"] == "likely" else text
 
     def of(self, check: Check) -> dict[Key, tuple[int, str]]:
         """Each change with the number of leaves that it moved and the line to see."""
         found: dict[Key, tuple[int, str]] = {}
         for cause in check.causes:
-            count, place = found.get(_key(cause), (0, ""))
+            key = self.key(check, cause)
+            count, place = found.get(key, (0, ""))
             see = cause["text"].partition(" (see ")[2].removesuffix(")")
-            found[_key(cause)] = (count + len(cause["leaves"]), place or see)
+            found[key] = (count + len(cause["leaves"]), place or see or cause["place"])
         if not found:
             found[self._without(check)] = (len(check.differences) or check.leaves, "")
         return found
@@ -267,11 +290,12 @@ def _numbers(plan: Plan, causes: Iterable[str]) -> set[int]:
     for text in causes:
         whole = [c.number for c in plan.changes if text in (c.text, f"{c.word}: {c.text}")]
         for part in [] if whole else map(str.strip, text.split(",")):
-            here = [c.number for c in plan.changes if part in (str(c.number), c.word, c.id)]
+            here = [c.number for c in plan.changes if part in (str(c.number), c.accepted_as, c.id)]
             if not here and part not in (*MEANINGS, *_WORDS):
+                known = ", ".join(dict.fromkeys((*MEANINGS, *_WORDS)))
                 raise Trouble(
                     f"--cause: {part!r} is neither a number that nnxrng pending shows (1 to "
-                    f"{len(plan.changes)}) nor a cause: {', '.join((*MEANINGS, *_WORDS))}"
+                    f"{len(plan.changes)}) nor a cause: {known}"
                 )
             found.update(here)
         found.update(whole)

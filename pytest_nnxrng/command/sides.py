@@ -80,9 +80,8 @@ def _reported(artifact: Artifact, root: Path) -> list[Pair]:
     found: dict[str, Pair] = {}
     models: dict[str, list[str]] = {}
     for check in artifact.checks:
-        models.setdefault(check.test, []).extend(
-            f"{c['word']}: {c['finding']}" for c in check.causes
-        )
+        told = [f"{c['word']}: {c['finding']}" for c in check.causes if c["word"] != "follows"]
+        models.setdefault(check.test, []).extend(told)
     for check in artifact.checks:
         if not check.failed or check.obtained is None:
             continue
@@ -95,7 +94,7 @@ def _reported(artifact: Artifact, root: Path) -> list[Pair]:
             golden if here else None,
             obtained if there else None,
             known,
-            tuple(dict.fromkeys(models[check.test])) if known == () else (),
+            tuple(dict.fromkeys(models[check.test])),
         )
     return [found[name] for name in sorted(found)]
 

@@ -7,11 +7,14 @@ what comes after it as a shift. Standard library alone: manifests' rows go in, l
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pytest_nnxrng.leaf.repeats import expand
 
 _NOTHING = "nothing random"
 _MOST = 5_000  # draws of a lane that are aligned
@@ -49,14 +52,18 @@ class Draw:
         return ", ".join(self.leaves)
 
 
-def of_manifest(document: Mapping[str, Any], owners: Mapping[str, Sequence[str]] = {}) -> Keys:
-    """The keys of a manifest, as JSON holds it."""
+def of_manifest(document: Mapping[str, Any]) -> Keys:
+    """The keys of a manifest, as JSON holds it; one of an early version knows no owners."""
     leaves = document["leaves"]
     draws = {
         path: [label for label in row["draws"] if isinstance(label, str)]
         for path, row in sorted(leaves.items())
         if isinstance(row.get("draws"), list)
     }
+    owners: dict[str, list[str]] = {}
+    for name, stream in document["streams"].items():
+        with contextlib.suppress(ValueError):
+            owners[name] = expand(stream.get("draws"))
     return Keys(document["streams"], draws, owners)
 
 

@@ -6,15 +6,20 @@ draws must be recovered from values, as of a model that was checked when it was 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pytest_nnxrng.compare.changed import alone, changed
 from pytest_nnxrng.compare.differences import Comparison, compare
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import Changes, changes, rekeyed_streams, translated
 from pytest_nnxrng.leaf.flat import Flat, aligned
-from pytest_nnxrng.why.cause import Cause, Evidence, ModelCheck, same_fingerprints
+from pytest_nnxrng.leaf.modules import CLASS, Modules
+from pytest_nnxrng.leaf.paths import prefixes
+from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck, same_fingerprints
 from pytest_nnxrng.why.diagnose import diagnose
 
 
@@ -50,11 +55,29 @@ def between(
         rekeyed=rekeyed_streams(golden.streams, keys),
         fingerprints=same_fingerprints(name for name, _, _ in moved),
     )
+    comparison = _with_modules(golden, obtained, comparison, moved)
     if comparison.matches:
         return Between(comparison, (), moved)
-    held = Golden(golden.owner, golden.environment, leaves, aliases, golden.streams)
+    held = replace(golden, leaves=leaves, aliases=aliases)
     causes = _causes(held, obtained, comparison, moved, allowed, model or ModelCheck())
     return Between(comparison, causes, moved)
+
+
+def _with_modules(
+    golden: Golden, obtained: Golden, comparison: Comparison, moved: Changes
+) -> Comparison:
+    """With the changes of modules' static attributes, where both goldens recorded them."""
+    if golden.modules is None or not obtained.modules:
+        return comparison
+    paths = [d.path for d in comparison.differences if not _MOVES.isdisjoint(d.kinds)]
+    for aliases in (golden.aliases, obtained.aliases):
+        paths += [*aliases.keys(), *aliases.values()]
+    run = Modules(obtained.modules)
+    static = changed(golden.modules, run, paths)
+    return replace(comparison, static=static, alone=alone(golden.modules, run))
+
+
+_MOVES = frozenset({"added", "removed", "aliasing"})
 
 
 def _sharded(golden: Golden) -> bool:
@@ -87,12 +110,34 @@ def _causes(
             comparison=comparison,
             expected={leaf.path: leaf for leaf in golden.leaves},
             obtained=flat.by_path(),
+            draws=tuple(_drawings(obtained)),
             streams=(golden.streams, translated(obtained.streams, golden.streams, moved)),
             changes=moved,
             implied=_implied(comparison, moved),
             model=ModelCheck() if is_model(golden) else model,
         )
     )
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A module as a golden knows it: no line made it."""
+
+    path: str
+    cls: str
+    where: str = ""
+
+
+def _drawings(golden: Golden) -> Iterator[Drawing]:
+    """The draws of a golden, each with the modules for which it was made, the innermost first."""
+    modules = golden.modules or {}
+    for name, stream in golden.streams.items():
+        if "draws" not in stream or not isinstance(stream.get("count"), int):
+            continue
+        for number, owner in enumerate(expand(stream["draws"]), stream["count"]):
+            above = sorted({"", *prefixes(owner)} & modules.keys(), key=len, reverse=True)
+            sites = [_Site(path, str(modules[path].get(CLASS, ""))) for path in above]
+            yield Drawing(f"{name}#{number}", sites=sites)
 
 
 def _records_draws(*goldens: Golden) -> bool:
