@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_nnxrng.command import revision
 from pytest_nnxrng.command.terminal import Screen, natural, plural, printable
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import load
@@ -27,7 +26,7 @@ _FIRST_TO_GO = (
 def run(args: argparse.Namespace, screen: Screen) -> int:
     found = []
     for text in args.goldens:
-        with revision.file(text) as path:
+        with history.file(text) as path:
             try:
                 found.append((text, _checked(text, load(path))))
             except FileNotFoundError:

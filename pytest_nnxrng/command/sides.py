@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pytest_nnxrng.command import revision
 from pytest_nnxrng.command.artifact import Artifact, opened, within
 from pytest_nnxrng.command.proposal import find_root
 from pytest_nnxrng.command.trouble import Trouble
@@ -58,7 +57,7 @@ def given(texts: Sequence[str]) -> Iterator[Sides]:
     with contextlib.ExitStack() as stack:
         if len(texts) == 1:
             yield _one(texts[0], stack)
-        elif len(texts) == 2 and not revision.names(texts[0]):
+        elif len(texts) == 2 and not history.names(texts[0]):
             yield _two(texts[0], texts[1], stack)
         else:
             yield _revisions(texts, stack)
@@ -105,7 +104,7 @@ def _two(one: str, other: str, stack: contextlib.ExitStack) -> Sides:
         return Sides((one, other), paired(goldens(Path(one)), goldens(Path(other))))
     found: list[Path] = []
     for text in (one, other):
-        path = stack.enter_context(revision.file(text, siblings=True))
+        path = stack.enter_context(history.file(text, siblings=True))
         if path.is_dir():
             raise Trouble(f"{text} is a folder, and the other side is none")
         if not path.exists():
@@ -132,18 +131,18 @@ def _test(owner: Owner | None) -> tuple[str, str, str | None] | None:
 
 def _revisions(texts: Sequence[str], stack: contextlib.ExitStack) -> Sides:
     """``REV REV [PATH ...]``, or ``REV PATH ...``: a revision against the files that are here."""
-    if not revision.names(texts[0]):
+    if not history.names(texts[0]):
         raise Trouble(f"{texts[0]} is neither a file nor a revision of git")
-    both = len(texts) > 1 and revision.names(texts[1])
+    both = len(texts) > 1 and history.names(texts[1])
     paths = list(texts[2:] if both else texts[1:])
     if len(paths) == 1 and paths[0].endswith(".json"):  # with its values, and its test's goldens
         one = f"{texts[0]}:./{paths[0]}"
         return _two(one, f"{texts[1]}:./{paths[0]}" if both else paths[0], stack)
-    old = goldens(stack.enter_context(revision.tree(texts[0], paths)))
+    old = goldens(stack.enter_context(history.tree(texts[0], paths)))
     if both:
-        new = goldens(stack.enter_context(revision.tree(texts[1], paths)))
+        new = goldens(stack.enter_context(history.tree(texts[1], paths)))
         return Sides((texts[0], texts[1]), paired(old, new))
-    here = PurePosixPath(revision.prefix() or ".")
+    here = PurePosixPath(history.prefix() or ".")
     new = {}
     for text in paths or ["."]:
         for name, path in goldens(Path(text)).items():
