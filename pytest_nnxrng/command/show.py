@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_nnxrng.command import history
 from pytest_nnxrng.command.terminal import Screen, natural, plural, printable
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import load

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pytest_nnxrng.command import history
 from pytest_nnxrng.command.artifact import Artifact, opened, within
 from pytest_nnxrng.command.proposal import find_root
 from pytest_nnxrng.command.trouble import Trouble
