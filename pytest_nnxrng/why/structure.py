@@ -51,7 +51,32 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
             causes.append(Cause(word, tuple(paths), text, "", listed))
     moved = renamed(evidence.comparison.alone, pairs)
-    return [*causes, *static((*evidence.comparison.static, *moved))], pairs
+    told = (*evidence.comparison.static, *moved)
+    return [*causes, *static(c for c in told if not _shows(c, [*differences, *both]))], pairs
+
+
+def _shows(change: Change, differences: Sequence[Difference]) -> bool:
+    """Whether leaves of the module show the change, so that it has a cause already.
+
+    A ``param_dtype`` is seen in dtypes, a number of features in shapes, ``use_bias`` in a leaf
+    that came or went, an initializer in what it made.
+    """
+    below = [d for d in differences if not change.path or is_below(d.path, change.path)]
+    kinds = {kind for d in below for kind in d.kinds}
+    old, new = change.expected, change.obtained
+    if change.attribute == CLASS or old is None or new is None:
+        return False
+    if isinstance(old, bool):
+        return not kinds.isdisjoint(_CAME_AND_WENT)
+    if isinstance(old, int | list):
+        return "shape" in kinds
+    if change.attribute.endswith("_init"):
+        return not kinds.isdisjoint(("values", "derivation"))
+    return any(
+        d.expected and d.obtained and (str(old), str(new)) == (d.expected.dtype, d.obtained.dtype)
+        for d in below
+        if "dtype" in d.kinds
+    )
 
 
 def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
