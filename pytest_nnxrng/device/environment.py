@@ -63,6 +63,11 @@ class BadFlag(ValueError):
     """A value that jax.config does not take, as in a golden that was edited by hand."""
 
 
+def has(flag: str) -> bool:
+    """Whether the running JAX knows this flag of jax.config."""
+    return hasattr(jax.config, flag)
+
+
 @contextlib.contextmanager
 def under(flags: Mapping[str, Any]) -> Iterator[None]:
     """Run with these flags of jax.config set, and set them back."""

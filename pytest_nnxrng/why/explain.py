@@ -121,13 +121,14 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
 def _settable(changes: Changes) -> dict[str, Any]:
     """The recorded values of flags that can be set again.
 
-    A flag that the golden's JAX did not have has no recorded value, but for those whose value can
-    be "unset".
+    A flag that this JAX does not have cannot be set. One that the golden's JAX did not have has
+    no recorded value, but for those whose value can be "unset".
     """
     return {
         name: old
         for name, old, _ in changes
         if name in environment.SETTABLE
+        and environment.has(name)
         and (old is not None or name == "jax_default_matmul_precision")
     }
 

@@ -106,16 +106,25 @@ def _untied(
 
 
 def _shows(change: Change, differences: Sequence[Difference]) -> bool:
-    """Whether leaves of the module itself show the change: a dtype, a size, a bias that came."""
+    """Whether the module's own leaves show the change, so that it has a cause already.
+
+    A ``param_dtype`` is seen in dtypes, a number of features in shapes, ``use_bias`` in a leaf
+    that came or went, an initializer in what it made.
+    """
     own = [d for d in differences if parent(d.path) == change.path]
+    kinds = {kind for d in own for kind in d.kinds}
     old, new = change.expected, change.obtained
+    if change.attribute == CLASS:
+        return False
     if isinstance(old, bool) and isinstance(new, bool):
         went = [d for d in own if not {"added", "removed"}.isdisjoint(d.kinds)]
         return any(tail(d.path).strip(".") in change.attribute for d in went)
+    if change.attribute.endswith("_init"):
+        return not kinds.isdisjoint(("values", "derivation"))
+    if _is_size(old) and _is_size(new):
+        return "shape" in kinds
     both = [(d.expected, d.obtained) for d in own if d.expected and d.obtained]
-    if any((old, new) == (a.dtype, b.dtype) for a, b in both):
-        return True
-    return _is_size(old) and _is_size(new) and any(a.shape != b.shape for a, b in both)
+    return any((str(old), str(new)) == (a.dtype, b.dtype) for a, b in both if a.dtype != b.dtype)
 
 
 def _is_size(value: Any) -> bool:
