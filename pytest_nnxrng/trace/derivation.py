@@ -165,7 +165,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         raise Untraceable(_one_line(error)) from error
 
     arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(states(args, kwargs))}
-    walk = Walk(where, lambda value: id(value) in arguments)
+    walk = Walk(where, lambda value: id(value) in arguments, own_keys=not streams)
     inputs = [stream_key(name) for name in streams]
     inputs += [
         stream_count(name, np.asarray(count)) for name, count in zip(streams, counts, strict=True)
