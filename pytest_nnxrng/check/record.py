@@ -82,7 +82,8 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             stays = found.apart or found.gone or found.path == result.path
             goes = () if stays else (found.path,)
             result.staged = store.stage(result.path, made, test.folders, goes)
-            result.note = "; ".join(filter(None, [result.note, _left_out(test, result)]))
+            told = [result.note, _lost(obtained, made, result), _left_out(test, result)]
+            result.note = "; ".join(filter(None, told))
         else:
             _report(test, result, made)
     except GoldenError as error:  # values to be kept that cannot be read
@@ -178,6 +179,24 @@ def _with_placements(before: Golden, obtained: Flat) -> Flat:
         return leaf.but(placed=was.placed)
 
     return obtained.each(one)
+
+
+def _lost(obtained: Obtained, made: Golden, result: Result) -> str:
+    """That the golden held draws or streams, and what takes its place holds none."""
+    before, build = obtained.golden, obtained.asked.build
+    if before is None:
+        return ""
+    drawn = [any(leaf.draws for leaf in golden.leaves) for golden in (before, made)]
+    lost = ["draws"] if drawn[0] and not drawn[1] else []
+    lost += ["streams"] if before.streams and not made.streams else []
+    if not lost:
+        return ""
+    untraced = build.untraceable if build is not None else "check sees no build"
+    why = f" ({untraced})" if untraced else ""
+    return (
+        f"{result.path.name} held {' and '.join(lost)}, and holds none now{why}: its next mismatch "
+        "will be explained by values alone"
+    )
 
 
 def _left_out(test: TestChecks, result: Result) -> str:

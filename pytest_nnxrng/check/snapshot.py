@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from pytest_nnxrng.check import verdict
 from pytest_nnxrng.check.capture import obtain
-from pytest_nnxrng.check.construct import construct, name_of
+from pytest_nnxrng.check.construct import construct
 from pytest_nnxrng.check.given import checked
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
@@ -17,8 +17,8 @@ from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError,
 from pytest_nnxrng.check.warn import PACKAGE, warn, warn_of_default
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.golden.reference import Reference
-from pytest_nnxrng.nnx import arguments, defaults
-from pytest_nnxrng.nnx.flatten import UnsupportedValue
+from pytest_nnxrng.nnx import unfold
+from pytest_nnxrng.nnx.flatten import UnsupportedValue, is_node
 from pytest_nnxrng.trace.source import place_of
 
 T = TypeVar("T")
@@ -141,23 +141,20 @@ class Snapshot:
     def check_init(self, build: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call ``build(*args, **kwargs)``, check how the model was initialised, and return it.
 
-        The ``nnx.Rngs`` among the arguments is found by its type. All arguments go to
-        ``build``; options go to ``nnx_snapshot(...)``.
+        Its ``nnx.Rngs`` is found by its type: among the arguments, in a ``functools.partial``, a
+        default, a closure, or a config object. A build that is given a seed or a key, or makes its
+        own Rngs, is checked and traced, too. All arguments go to ``build``; options go to
+        ``nnx_snapshot(...)``.
 
         Raises:
-          SnapshotError: when no ``nnx.Rngs`` is among the arguments, or ``build`` returns
-            nothing that NNX knows. Errors of ``build`` pass through.
+          SnapshotError: when ``build`` is built already or cannot be called, or returns nothing
+            that NNX knows. Errors of ``build`` pass through.
         """
         __tracebackhide__ = True
         self._use()
         _guard(self._test)
-        if not arguments.find_rngs(args, kwargs):
-            raise SnapshotError(
-                "check_init found no nnx.Rngs among the arguments of "
-                f"{name_of(build)}. Pass the fixture: "
-                f"nnx_snapshot.check_init({name_of(build)}, ..., rngs=rngs)"
-                + defaults.instead(build)
-            )
+        _refuse_built(build)
+        build, args, kwargs = unfold.unfolded(build, args, kwargs)
         try:
             made = construct(self._test, self._options, build, args, kwargs)
             asked = _asked(self._test, self._options, made.model, kind="init")
@@ -188,6 +185,27 @@ def _asked(test: TestChecks, options: CheckOptions, value: Any, kind: str) -> As
     _guard(test)
     name, device = _name(test, options), test.platform_device()
     return Asked(test, options, name, kind, value, _where(), device)
+
+
+def _refuse_built(build: Any) -> None:
+    """What is no builder: an instance where its class is meant, or a value.
+
+    Raises:
+      SnapshotError: for these.
+    """
+    __tracebackhide__ = True
+    if is_node(build):
+        name = type(build).__name__
+        raise SnapshotError(
+            f"check_init builds a model, and was given one that is built: a {name} came. Give it "
+            f"the class and its arguments, nnx_snapshot.check_init({name}, ..., rngs=rngs), or "
+            "check what is built with nnx_snapshot.check(model)"
+        )
+    if not callable(build):
+        raise SnapshotError(
+            f"check_init calls a class or a function that builds a model: {type(build).__name__} "
+            "came, which cannot be called. Check a value with nnx_snapshot.check(value)"
+        )
 
 
 def _guard(test: TestChecks) -> None:

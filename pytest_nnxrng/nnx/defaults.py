@@ -51,12 +51,6 @@ def trap(before: Counts) -> str:
     return next((found.text for found, then in before if _drawn(found.value) != then), "")
 
 
-def instead(build: Any) -> str:
-    """What to add where no Rngs was given, as ``build`` has a default for it."""
-    function = getattr(build, "__init__", None) if isinstance(build, type) else build
-    return next((f". Left out, {found.text}" for found in _of(function)), "")
-
-
 def _defaults(build: Any) -> Iterator[Default]:
     if not isinstance(build, type):
         yield from _of(build)

@@ -7,6 +7,7 @@ depends on, and through which computation, is then read off the jaxpr (``fingerp
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -159,13 +160,13 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         return arrays, [stream.count[...] for stream in inner]
 
     try:
-        with watched(calls, function.__code__):
+        with watched(calls, function.__code__), _keeping_tracers():
             closed, (shapes, _) = jax.make_jaxpr(function, return_shape=True)(keys, counts)
     except Exception as error:
         raise Untraceable(_one_line(error)) from error
 
     arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(states(args, kwargs))}
-    walk = Walk(where, lambda value: id(value) in arguments)
+    walk = Walk(where, lambda value: id(value) in arguments, own_keys=not streams)
     inputs = [stream_key(name) for name in streams]
     inputs += [
         stream_count(name, np.asarray(count)) for name, count in zip(streams, counts, strict=True)
@@ -198,6 +199,17 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         },
         program=_program(staged, indices, closed, (*keys, *counts)),
     )
+
+
+@contextlib.contextmanager
+def _keeping_tracers() -> Iterator[None]:
+    """Without JAX's search for leaks: the model outlives its trace here, to be looked at."""
+    before = jax.config.jax_check_tracer_leaks
+    jax.config.update("jax_check_tracer_leaks", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_check_tracer_leaks", before)
 
 
 def advance(args: tuple[Any, ...], kwargs: Mapping[str, Any], traced: Trace) -> None:

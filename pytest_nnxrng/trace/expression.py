@@ -53,6 +53,21 @@ def stream_key(name: str) -> Value:
     return Value(KEY, ((name,),))
 
 
+def key_name(data: Any, *, seeded: bool = False) -> str:
+    """What a key is called that a build makes itself: ``key(3)``; "" for an array of keys.
+
+    ``data`` are its words, or its seed if ``seeded``: those of a threefry key are the seed.
+    """
+    words = np.asarray(data)
+    if seeded:
+        return f"key({int(words)})" if words.ndim == 0 else ""
+    if words.ndim != 1:
+        return ""
+    if words.size == 2:
+        return f"key({int(words[0]) << 32 | int(words[1])})"
+    return f"key({'.'.join(map(str, words.tolist()))})"
+
+
 def stream_count(name: str, count: np.ndarray) -> Value:
     return Value(digest(b"count", name.encode()), (), count)
 

@@ -27,6 +27,8 @@ from pytest_nnxrng.trace.expression import (
     content,
     digest,
     is_key,
+    key_name,
+    stream_key,
 )
 from pytest_nnxrng.trace.jaxpr import (
     CALLS,
@@ -49,12 +51,19 @@ class Walk:
     known to be the same in the build itself.
     """
 
-    def __init__(self, where: Callable[[Any], str], given: Callable[[Any], bool]) -> None:
+    def __init__(
+        self,
+        where: Callable[[Any], str],
+        given: Callable[[Any], bool],
+        *,
+        own_keys: bool = False,
+    ) -> None:
         self.drawn: list[Drawn] = []
         self.raw: dict[Atom, set[str]] = {}  # keys that are no stream's -> their lines
         self.purity = Purity()
         self._where = where
         self._given = given
+        self._own_keys = own_keys  # keys that the build makes itself are its streams
         self._memo: dict[Any, list[tuple[bytes, tuple[int, ...], np.ndarray | None]]] = {}
         self._hashes: dict[int, bytes] = {}
 
@@ -100,7 +109,7 @@ class Walk:
         if name == "random_fold_in":
             return [self._fold_in(equation, *inputs)]
         if name in ("random_seed", "random_wrap", "random_unwrap"):
-            made = _rewrapped(equation, inputs[0])
+            made = self._rewrapped(equation, inputs[0])
             for atom in made.atoms:
                 if atom[0] == RAW and atom not in inputs[0].atoms:
                     self.raw.setdefault(atom, set()).add(self._where(equation))
@@ -208,6 +217,8 @@ class Walk:
         if not isinstance(value, np.ndarray | np.generic | jax.Array):
             value = np.asarray(value, getattr(aval, "dtype", None))
         if holds_keys(value):
+            if self._own_keys and (name := key_name(jax.random.key_data(value))):
+                return stream_key(name)
             code = digest(b"raw", str(value.dtype).encode(), content(jax.random.key_data(value)))
             origin = "given as an argument" if self._given(value) else f"captured{place}"
             return Value(code, ((RAW, f"raw key {origin}"),))
@@ -223,6 +234,14 @@ class Walk:
         what = "numpy" if isinstance(value, np.ndarray) else "jax"
         note = f"depends on a {what} array {value.dtype}{list(value.shape)} captured{place}"
         return Value(code, ((IMPURE, note),), const)
+
+    def _rewrapped(self, equation: Any, value: Value) -> Value:
+        makes = equation.primitive.name in ("random_seed", "random_wrap") and not value.atoms
+        if self._own_keys and makes and value.wrapped is None and value.const is not None:
+            seeded = equation.primitive.name == "random_seed"
+            if name := key_name(value.const, seeded=seeded):
+                return stream_key(name)
+        return _rewrapped(equation, value)
 
     def _nested(self, closed: Any) -> bytes:
         formals = [formal(i, v) for i, v in enumerate(opened(closed).invars)]

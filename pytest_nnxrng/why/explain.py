@@ -147,7 +147,7 @@ def _unlike(
     if abstract:
         paths = build.traced_unlike()
         model = build.trace.model if build.trace is not None else None
-        return paths, tuple(shared_rngs(build.build, model)) if paths else ()
+        return paths, _shared(build, model) if paths else ()
     try:
         model = build.again()
         again = flatten(model, build.only)
@@ -156,7 +156,12 @@ def _unlike(
     made = digested(leaf for leaf in again.leaves if leaf.read is not None)
     digests = {leaf.path: leaf.digest for leaf in made}
     paths = tuple(leaf.path for leaf in obtained.leaves if digests.get(leaf.path) != leaf.digest)
-    return paths, tuple(shared_rngs(build.build, model)) if paths else ()
+    return paths, _shared(build, model) if paths else ()
+
+
+def _shared(build: Build, model: Any) -> tuple[str, ...]:
+    """Why two calls differ, as far as the Rngs tell that outlive a call."""
+    return (build.trap,) if build.trap else tuple(shared_rngs(build.build, model))
 
 
 def _with_counts(streams: tuple[Any, Any], known: tuple[Streams, Streams]) -> tuple[Any, Any]:

@@ -244,7 +244,6 @@ CALLS = {
         "jax.grad(lambda x: nnx_snapshot.check(x).sum())(jnp.ones(2))",
         "is a tracer",
     ),
-    "no Rngs": ("nnx_snapshot.check_init(lambda: 1)", "found no nnx.Rngs among the arguments"),
     "no model": (
         "nnx_snapshot.check_init(lambda rngs: jnp.ones(3), rngs)",
         "holds no nnx.Module",
