@@ -280,7 +280,7 @@ def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapp
     """The leaves of each ratio; those that rounding keeps apart are one."""
     groups: list[tuple[float, float, list[str]]] = []
     for factor, path in sorted(factors):
-        step = _step(evidence.expected[path].dtype)
+        step = step_of(evidence.expected[path].dtype)
         if groups and factor - groups[-1][0] <= max(step, groups[-1][1]) * abs(factor):
             groups[-1][2].append(path)
         else:
@@ -291,7 +291,8 @@ def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapp
     }
 
 
-def _step(dtype: str) -> float:
+def step_of(dtype: str) -> float:
+    """The step of a floating dtype from 1 on."""
     info: Any = ml_dtypes.finfo
     return float(info(dtype_of(dtype)).eps)
 
@@ -350,7 +351,7 @@ def ratio(old: Leaf, new: Leaf) -> float | None:
     factor = float(a @ b / (a @ a))
     # Each element by itself, as a sample of another family is near in the middle of both. A float32
     # near zero may be off by more, where the golden's instructions were others.
-    step = _step(old.dtype)
+    step = step_of(old.dtype)
     floor = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max()) if step < _FINE else 0.0
     fits = bool((np.abs(b - factor * a) <= np.maximum(4 * step * np.abs(b), floor)).all())
     return factor if fits and factor and f"{factor:.6g}" != "1" else None

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.compare.differences import Comparison
-from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device.environment import under
 from pytest_nnxrng.golden.provenance import translated
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements, places
 from pytest_nnxrng.why import recovery
+from pytest_nnxrng.why.draws import step_of
 from pytest_nnxrng.why.recovery import Origin, Some, Stream
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -183,8 +183,7 @@ def _alike(a: Origin, b: Origin, leaf: Leaf, moved: bool) -> bool:
         return True
     allowed = _SAME_SCALE
     if is_small_float(leaf.dtype):
-        step = Tolerance({}).of(leaf.dtype)  # of its grid, at the largest element
-        allowed = 8 * step / min(leaf.size, 1024) ** 0.5
+        allowed = 8 * step_of(leaf.dtype) / min(leaf.size, 1024) ** 0.5
     return abs(a.scale / b.scale - 1) < allowed
 
 
