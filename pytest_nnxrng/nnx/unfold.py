@@ -48,6 +48,7 @@ class _Through:
 
     def __init__(self, build: Callable[..., Any], reached: tuple[Any, ...]) -> None:
         self._build, self._reached = build, reached
+        self.__wrapped__ = build
         self.__qualname__ = getattr(build, "__qualname__", type(build).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

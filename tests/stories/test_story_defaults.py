@@ -55,3 +55,32 @@ def test_a_check_that_passes_warns_and_one_that_fails_names_it(project: Project)
 def test_a_default_that_was_not_drawn_from_is_no_matter(project: Project):
     project.write({"traps.py": MODEL}).test(TEST.replace("(Outer", "(Careful")).made()
     project.run("-W", "error").came_to(passed=1)
+
+
+def test_a_build_without_its_rngs_is_checked_and_told_of_the_default(project: Project):
+    project.write({"traps.py": MODEL}).test(
+        """
+        from traps import Inner
+
+        def test_it(nnx_snapshot):
+            nnx_snapshot.check_init(Inner)
+        """
+    ).made()
+    project.run().came_to(passed=1).says("MutableDefaultWarning", NAMED)
+
+
+def test_so_is_a_function_that_is_told_apart_from_its_rngs(project: Project):
+    project.write({"traps.py": MODEL}).test(
+        """
+        from flax import nnx
+
+        def build(rngs=nnx.Rngs(0)):
+            return nnx.Linear(4, 4, rngs=rngs)
+
+        def test_it(nnx_snapshot):
+            nnx_snapshot.check_init(build)
+        """
+    ).made()
+    project.run().came_to(passed=1).says(
+        "MutableDefaultWarning", "the default of the argument rngs of build (test_model.py:3)"
+    )
