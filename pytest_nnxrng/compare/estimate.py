@@ -31,7 +31,7 @@ _SURE = 5e-10
 
 
 @dataclass(frozen=True)
-class Difference:
+class Estimate:
     """Estimates about b - a for two sketches of one size, non-finite elements left out."""
 
     norm: float  # of b - a: the root of the sum of squares
@@ -51,14 +51,14 @@ class Difference:
         return self.ratio if self.residual < 1e-3 and abs(self.ratio - 1) > sure else None
 
 
-def difference(a: Sketch, b: Sketch) -> Difference:
+def difference(a: Sketch, b: Sketch) -> Estimate:
     """How b differs from a. ValueError when they are of different sizes."""
     unit, (first, second) = _scaled(a, b)
     norm = math.sqrt(float(((second - first) ** 2).sum()) / SETS)
     norm_a, norm_b = (math.sqrt(float((x**2).sum()) / SETS) for x in (first, second))
     ratio = float((first * second).sum()) / SETS / norm_a**2 if norm_a else math.nan
     rest = math.sqrt(float(((second - ratio * first) ** 2).sum()) / SETS) if norm_a else norm_b
-    return Difference(
+    return Estimate(
         norm=_unscaled(norm, unit),
         norm_error=_unscaled(norm, unit) / math.sqrt(2 * SUMS),
         rms=_unscaled(norm, unit) / math.sqrt(max(1, a.size - a.nonfinite)),

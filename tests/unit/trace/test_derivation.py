@@ -416,7 +416,7 @@ def test_derivations_are_the_same_in_every_process():
 def test_where_is_the_users_line_and_module_the_class_under_construction():
     traced = trace(MLP, default_rngs(), {})
     draw = next(draw for draw in traced.draws if draw.label == "params#2")
-    assert draw.where.startswith("test_derivation.py:")
+    assert "test_derivation.py:" in draw.where
     assert draw.where.endswith(": self.norm = nnx.LayerNorm(10, rngs=rngs)")
     assert (draw.stream, draw.count, draw.module) == ("params", 2, "LayerNorm")
     direct = trace(nnx.Linear, (2, 3), {"rngs": nnx.Rngs(0)}).draws[0]
@@ -490,7 +490,7 @@ def test_a_captured_array_is_not_proven():
     assert not leaf.proven
     assert leaf.draws == ()
     assert leaf.note.startswith("depends on a ")
-    assert "array float32[12] captured at test_derivation.py:" in leaf.note
+    assert re.search(r"array float32\[12\] captured at \S*test_derivation.py:", leaf.note)
     assert same.initializer == leaf.initializer
     table[3] += 1
     assert one(lambda rngs: jnp.asarray(table) * 2, nnx.Rngs(0)).initializer != leaf.initializer
@@ -516,7 +516,7 @@ def test_raw_keys_are_named():
     key = jax.random.key(4)
     captured = one(lambda rngs: jax.random.normal(key, (3,)), nnx.Rngs(0))
     assert captured.raw_key
-    assert captured.note.startswith("raw key captured at test_derivation.py:")
+    assert re.match(r"raw key captured at \S*test_derivation.py:", captured.note)
     given = one(lambda rngs, k: jax.random.normal(k, (3,)), nnx.Rngs(0), key)
     assert given.note == "raw key given as an argument"
     seeded = trace(Custom, default_rngs(), {}).leaves
