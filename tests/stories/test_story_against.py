@@ -195,6 +195,67 @@ def test_options_that_write_are_refused(repository: Repository):
     run.says("leave out the options that do")
 
 
+# -- git bisect ------------------------------------------------------------------------------
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_git_finds_the_commit_that_moved_the_model(project: Project):
+    """By README's own lines, past a commit that cannot be imported."""
+    project.write({"models.py": "import numpy\n\n\ndef make():\n    return numpy.arange(3.0)\n"})
+    project.test(
+        """
+        from models import make
+
+        def test_it(nnx_snapshot):
+            nnx_snapshot.check(make())
+        """
+    )
+    repository = Repository(project).commit()
+    git(project.path, "tag", "v1.0")
+    for message, old, new in [
+        ("Nothing moves", "import numpy", "import numpy  # 1"),
+        ("Broken", "  # 1", "; import nothing_there"),
+        ("Mended", "; import nothing_there", "  # 2"),
+        ("It moves", "arange(3.0)", "arange(1.0, 4.0)"),
+        ("The last", "  # 2", "  # 3"),
+    ]:
+        project.change("models.py", old, new)
+        repository.commit(message)
+    done = subprocess.run(
+        ["sh", "-e", "-c", "\n".join(_bisection())],
+        cwd=project.path,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert git(project.path, "show", "-s", "--format=%s", "refs/bisect/bad") == "It moves", said
+    log = git(project.path, "bisect", "log")
+    assert [line.split()[2] for line in log.splitlines() if line.startswith("git bisect ")] == [
+        "start",
+        "skip",
+        "good",
+        "bad",
+    ]
+    assert not git(project.path, "status", "--porcelain")
+
+
+def _bisection() -> list[str]:
+    """The lines of README that bisect."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    found = [line for line in lines if line.startswith("git bisect ")]
+    assert [line.split()[2] for line in found] == ["start", "run"]
+    return found
+
+
 # -- how the run ends ------------------------------------------------------------------------
 
 
