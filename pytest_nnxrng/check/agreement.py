@@ -175,11 +175,7 @@ def settle(checks: TestChecks, outcome: Outcome) -> list[tuple[Result, OSError]]
 def _meet(
     checks: TestChecks, step: str, state: Mapping[str, str], told: str = ""
 ) -> tuple[_Word, ...]:
-    identity = checks.identity
-    scopes = [checks.test_file.name, identity.cls, identity.function]
-    at = "::".join(scope for scope in scopes if scope)
-    at += f"[{identity.parameters}]" if identity.parameters is not None else ""
-    at = at[:500]
+    at = f"{checks.test_file.name}::{checks.identity.label}"[:500]
     words = tuple(map(_parse, processes.exchange(_message(_Word(at, step, state, told)))))
     for number, word in enumerate(words):
         if (word.at, word.step) == (words[processes.index()].at, step):

@@ -43,7 +43,21 @@ def record(explained: Explained, result: Result) -> Result:
         _make_ready(obtained, result)
     result.earlier = earlier(obtained, result)
     test.results.append(result)
+    if result.whole_model:
+        _remember(obtained, result)
     return result
+
+
+def _remember(obtained: Obtained, result: Result) -> None:
+    """For the outputs that other tests check of this model."""
+    asked, check = obtained.asked, result.of_model
+    told = result.comparison is not None and (result.comparison.matches or result.causes)
+    if not told or processes.count() > 1:
+        return  # of several processes each would have to read all that the others hold
+    test = asked.test
+    check = replace(check, tests=(test.title,))
+    name = (test.title, asked.name)
+    test.memory.remember(name, asked.value, obtained.flat.leaves, check)
 
 
 def _make_move(obtained: Obtained, result: Result) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import jax
 
-from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.check.memory import Memory
+from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
 from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Folders
@@ -18,7 +20,7 @@ from pytest_nnxrng.golden.naming import Identity
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.run.progress import Progress
 from pytest_nnxrng.run.settings import Settings
-from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.why.cause import Cause, ModelCheck
 
 
 class SnapshotError(Exception):
@@ -103,6 +105,21 @@ class Result:
     obtained: Mapping[str, Any] | None = None
     withheld: str = ""
 
+    @property
+    def of_model(self) -> ModelCheck:
+        """What this check of a whole model tells of outputs."""
+        comparison = self.comparison
+        if comparison is None:
+            return ModelCheck(True, self.causes, moved=False)
+        moved = any(map(_moved, comparison.differences)) or bool(comparison.static)
+        return ModelCheck(True, self.causes, moved)
+
+
+def _moved(difference: Difference) -> bool:
+    both = difference.expected is not None and difference.obtained is not None
+    kinds = {"values", "derivation", "shape", "dtype"}
+    return both and not kinds.isdisjoint(difference.kinds)
+
 
 @dataclass
 class Form:
@@ -143,8 +160,16 @@ class TestChecks:
     forms: list[Form] = field(default_factory=list)
     lost: Callable[[], Lost | None] = lambda: None
     clashes: Callable[[], bool] = lambda: False  # whether another test's name differs by case alone
+    memory: Memory = field(default_factory=Memory)
+    models: Callable[[], list[Any]] = list  # those that the test's fixtures hold
 
     __test__ = False  # not a test class, whatever its name begins with
+
+    @property
+    def title(self) -> str:
+        """What names the test among those of the run."""
+        file = os.path.relpath(self.test_file, self.rootdir).replace(os.sep, "/")
+        return f"{file}::{self.identity.label}"
 
     @property
     def failing(self) -> list[Result]:

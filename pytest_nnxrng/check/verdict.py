@@ -9,10 +9,10 @@ from flax import nnx
 
 from pytest_nnxrng.check import lookup
 from pytest_nnxrng.check.stages import Asked, Compared, Explained, Obtained
-from pytest_nnxrng.check.state import CheckOptions, Result
+from pytest_nnxrng.check.state import CheckOptions, Result, TestChecks
 from pytest_nnxrng.compare import differences
 from pytest_nnxrng.compare.changed import alone, changed
-from pytest_nnxrng.compare.differences import Comparison, Difference
+from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device.environment import BadFlag
 from pytest_nnxrng.golden import policy
 from pytest_nnxrng.golden.errors import GoldenError
@@ -23,7 +23,7 @@ from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.trace.build import Build, streams
 from pytest_nnxrng.why import explain as why
-from pytest_nnxrng.why.cause import ModelCheck
+from pytest_nnxrng.why.cause import ModelCheck, together
 
 
 def compare(obtained: Obtained) -> Compared:
@@ -71,7 +71,6 @@ _MOVES = frozenset({"added", "removed", "aliasing"})
 def explain(compared: Compared) -> Explained:
     """Say why it differs, where the user will read it: not of what an update accepts unseen."""
     asked = compared.obtained.asked
-    model = _model_check(asked)
     explained = Explained(compared)
     mode = asked.test.settings.mode
     accepted = compared.status is Status.DIFFERENT and mode.update and not mode.only
@@ -80,7 +79,7 @@ def explain(compared: Compared) -> Explained:
     path = compared.obtained.found.path
     try:
         with asked.test.progress.step(f"explaining {path.name}"):
-            return replace(explained, causes=why.explain(_mismatch(compared, model)))
+            return replace(explained, causes=why.explain(_mismatch(compared)))
     except GoldenError as error:
         return replace(explained, compared=replace(compared, error=error))
     except BadFlag:
@@ -88,22 +87,27 @@ def explain(compared: Compared) -> Explained:
 
 
 def _model_check(asked: Asked) -> ModelCheck:
-    """What this test's checks of whole models came to, before this check of another value."""
+    """What checks of whole models came to before this check of another value.
+
+    They are this test's; of a test that made none, those that others made of its fixtures' models.
+    """
     comes_of_a_model = not asked.is_nnx or isinstance(asked.value, nnx.State | nnx.Metric)
     if asked.kind != "value" or not comes_of_a_model:
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
-    compared = [result.comparison for result in models if result.comparison is not None]
-    moved = any(d.expected and d.obtained and _moved(d) for c in compared for d in c.differences)
-    moved = moved or any(comparison.static for comparison in compared)
-    return ModelCheck(bool(models), tuple(c for r in models for c in r.causes), moved)
+    if not models:
+        return _elsewhere(asked.test)
+    return together([result.of_model for result in models])
 
 
-def _moved(difference: Difference) -> bool:
-    return not {"values", "derivation", "shape", "dtype"}.isdisjoint(difference.kinds)
+def _elsewhere(test: TestChecks) -> ModelCheck:
+    """What other tests of the run found of the models that the fixtures of this one hold."""
+    known = test.memory.of(test.models())
+    beside = test.title.removesuffix(test.identity.label)
+    return replace(known, tests=tuple(name.removeprefix(beside) for name in known.tests))
 
 
-def _mismatch(compared: Compared, model: ModelCheck) -> why.Mismatch:
+def _mismatch(compared: Compared) -> why.Mismatch:
     obtained, comparison = compared.obtained, compared.comparison
     asked, golden = obtained.asked, obtained.golden
     assert golden is not None
@@ -117,7 +121,7 @@ def _mismatch(compared: Compared, model: ModelCheck) -> why.Mismatch:
         kind=asked.kind,
         build=asked.build,
         repeats=asked.repeats,
-        model=model,
+        model=_model_check(asked),
         is_nnx=asked.is_nnx,
         given=asked.test.given(),
     )

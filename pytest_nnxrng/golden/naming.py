@@ -38,6 +38,13 @@ class Identity:
     function: str
     parameters: str | None = None
 
+    @property
+    def label(self) -> str:
+        """As pytest names the test in its file: ``TestNet::test_init[0]``."""
+        scopes = [*filter(None, self.cls.split(".")), self.function]
+        parameters = f"[{self.parameters}]" if self.parameters is not None else ""
+        return "::".join(scopes) + parameters
+
 
 def check_name(name: object) -> str:
     """Return ``name`` if a check may have it.

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_nnxrng.hooks.item import CHECKS, FOLDERS, GIVEN, PROGRESS, identity, is_place, our_place
+from pytest_nnxrng.hooks.item import (
+    CHECKS,
+    FOLDERS,
+    GIVEN,
+    MEMORIES,
+    PROGRESS,
+    identity,
+    is_place,
+    our_place,
+)
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.hooks.parametrize import PLACES, first_of, places_of
 from pytest_nnxrng.run.settings import BadSetting, MissingDevice
@@ -119,6 +128,7 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     model, state, array or pytree. nnx_snapshot(tol=..., only=..., ...) gives the same with
     options. Goldens are written by pytest --nnx-update-snapshots.
     """
+    from pytest_nnxrng.check.memory import Memory
     from pytest_nnxrng.check.snapshot import Snapshot
     from pytest_nnxrng.check.state import TestChecks
     from pytest_nnxrng.device import processes, resolve
@@ -146,6 +156,9 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
     )
     known = collected.of(request.config)
     checks.lost = lambda: known.lost
+    memories = request.config.stash.setdefault(MEMORIES, {})
+    checks.memory = memories.setdefault(str(device), Memory())
+    checks.models = lambda: _models(request.node)
     checks.clashes = lambda: known.clash(request.path, checks.identity)
     if place := our_place(request.node):
         present = places_of(request.node)
@@ -158,6 +171,14 @@ def nnx_snapshot(request: pytest.FixtureRequest, nnx_device: jax.Device) -> Snap
         )
     request.node.stash[CHECKS] = checks
     return Snapshot(checks)
+
+
+def _models(item: pytest.Item) -> list[nnx.Module]:
+    """The models among the values of the fixtures that the test uses."""
+    from flax import nnx
+
+    values = getattr(item, "funcargs", {}).values()
+    return [value for value in values if isinstance(value, nnx.Module)]
 
 
 def _given(item: pytest.Item) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from flax import nnx
 
+    from pytest_nnxrng.check.memory import Memory
     from pytest_nnxrng.check.state import TestChecks
     from pytest_nnxrng.device.notation import Place
     from pytest_nnxrng.golden.inventory import Folders
@@ -26,6 +27,7 @@ GIVEN: pytest.StashKey[nnx.Rngs] = pytest.StashKey()
 CHECKS: pytest.StashKey[TestChecks] = pytest.StashKey()
 PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
 FOLDERS: pytest.StashKey[Folders] = pytest.StashKey()
+MEMORIES: pytest.StashKey[dict[str, Memory]] = pytest.StashKey()  # by the device under test
 
 
 def is_place(value: object) -> TypeGuard[Place]:

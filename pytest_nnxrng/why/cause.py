@@ -77,18 +77,32 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """What became of the model that an output comes from, where its test checked it before.
+    """What became of the model that an output comes from, where it was checked before.
 
-    ``moved``: a leaf that the golden and the model both have is not the same.
+    ``moved``: a leaf that the golden and the model both have is not the same. ``tests`` are those
+    that checked it, unless the output's own test did. ``likely``: its state has moved since.
     """
 
     checked: bool = False
     causes: tuple[Cause, ...] = ()
     moved: bool = True
+    tests: tuple[str, ...] = ()
+    likely: bool = False
 
     @property
     def matched(self) -> bool:
         return self.checked and not self.causes
+
+
+def together(checks: Sequence[ModelCheck]) -> ModelCheck:
+    """What these came to, of all models that an output may come from."""
+    return ModelCheck(
+        bool(checks),
+        tuple(cause for check in checks for cause in check.causes),
+        any(check.moved for check in checks),
+        once(test for check in checks for test in check.tests),
+        any(check.likely for check in checks),
+    )
 
 
 @dataclass(frozen=True)

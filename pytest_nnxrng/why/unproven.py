@@ -12,7 +12,16 @@ from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_key, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements
-from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, comparable, is_derived, named
+from pytest_nnxrng.why.cause import (
+    LIKELY,
+    Cause,
+    Evidence,
+    ModelCheck,
+    comparable,
+    few,
+    is_derived,
+    named,
+)
 from pytest_nnxrng.why.draws import has_unknown_count, ratio, seed_of
 
 PRNG = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
@@ -52,22 +61,37 @@ def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
             return "", "", ""  # it follows from what has been named
         return "rng_state", "keys or counts of streams are not those of the golden", "values"
     if evidence.kind != "init" and evidence.model.causes:
-        return _of_a_model_that_differs(evidence)
+        return _told(evidence.model, _of_a_model_that_differs(evidence))
     if _is_small(d):
         return "rounding", "beyond the tolerance, yet of rounding's size", "size"
     if evidence.kind == "init":
         return _built(evidence, d)
     if evidence.model.matched:
-        if evidence.changes:
-            text = "the model matches; the environment or the forward pass moved"
-            return "unknown", f"{text} ({_listed(evidence.changes)})", ""
-        return "forward", "the model matches, its output does not", "the model's own check"
+        return _told(evidence.model, _of_a_model_that_matches(evidence))
     return _finished(evidence, d, words)
+
+
+def _told(model: ModelCheck, verdict: Verdict) -> Verdict:
+    """No more than likely of a model that was another when it was checked."""
+    word, text, _ = verdict
+    if not model.likely or word == "unknown":
+        return verdict
+    return word, f"likely: {text}; its state has moved since that check", LIKELY
+
+
+def _of_a_model_that_matches(evidence: Evidence) -> Verdict:
+    tests = evidence.model.tests
+    matches = f"the model matches in {few(tests)}" if tests else "the model matches"
+    if evidence.changes:
+        text = f"{matches}; the environment or the forward pass moved"
+        return "unknown", f"{text} ({_listed(evidence.changes)})", ""
+    return "forward", f"{matches}, its output does not", "the model's own check"
 
 
 def _of_a_model_that_differs(evidence: Evidence) -> Verdict:
     if evidence.model.moved:
-        return "follows", "the model that this test checked before differs", ""
+        by = few(evidence.model.tests) or "this test"
+        return "follows", f"the model that {by} checked before differs", ""
     if evidence.changes:
         text = "no leaf that the model kept moved; the environment or the forward pass did"
         return "unknown", f"{text} ({_listed(evidence.changes)})", ""
@@ -134,7 +158,7 @@ def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
             return "values", "the same draw, and every element moved since", evidence.proof
         return "values", "the same draw, other numbers in places", evidence.proof
     if old is not None and new is not None:
-        if old.type not in ("Param", "LoRAParam") and old.type in _STATE:
+        if old.type not in ("Param", "LoRAParam") and old.type in STATE:
             return "values", f"what a {old.type} holds is not what the golden has", "values"
         constants = _constants(old, new)
         if constants:
@@ -151,7 +175,7 @@ def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
 
 
 # Variables that calls and steps move, as NNX and its optimizers name them.
-_STATE = (
+STATE = (
     "BatchStat",
     "Cache",
     "OptState",
