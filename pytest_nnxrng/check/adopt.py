@@ -11,6 +11,7 @@ from pytest_nnxrng.golden import manifest
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.naming import platform_of, platform_place
 from pytest_nnxrng.leaf.flat import Flat
 
 
@@ -22,9 +23,10 @@ def adopt(asked: Asked, found: Found, flat: Flat) -> Found:
     if lost is None:
         return found
     owner = Owner(who.cls, who.function, who.parameters, asked.name, asked.kind)
-    candidate = lost.equal(found.target, owner, flat.leaves, flat.aliases)
+    platform = asked.device.platform
+    candidate = lost.equal(found.target, owner, flat.leaves, flat.aliases, platform)
     exact = candidate is not None
-    candidate = candidate or lost.related(found.target, owner)
+    candidate = candidate or lost.related(found.target, owner, platform)
     if candidate is None:
         return found
     try:
@@ -38,6 +40,9 @@ def adopt(asked: Asked, found: Found, flat: Flat) -> Found:
     return replace(
         found,
         path=candidate.path,
+        target=platform_place(found.target, platform)
+        if platform_of(candidate.path)
+        else found.target,
         golden=golden if lacks is None else golden.without_values(),
         whole=golden,
         lacks=lacks,

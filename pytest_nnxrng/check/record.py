@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def _make_move(obtained: Obtained, result: Result) -> None:
         result.staged = relocate.stage_move(
             found.path, found.target, _owner(obtained.asked), test.folders, keep=found.keeps
         )
+        result.note = _moved_along(result.staged.along)
         result.moves = True
     except (GoldenError, OSError) as error:
         result.decision = Decision(fails=True, writes=False)
@@ -96,7 +97,10 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             stays = found.apart or found.gone or found.path == result.path
             goes = () if stays else (found.path,)
             result.staged = store.stage(result.path, made, test.folders, goes)
-            told = [result.note, _lost(obtained, made, result), _left_out(test, result)]
+            if found.astray or found.gone:
+                _take_along(obtained, result.staged)
+            along = _moved_along(result.staged.along)
+            told = [result.note, along, _lost(obtained, made, result), _left_out(test, result)]
             result.note = "; ".join(filter(None, told))
         else:
             _report(test, result, made)
@@ -105,6 +109,25 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
     except OSError as error:
         result.decision = Decision(fails=True, writes=False)
         result.problem = f"{result.path} cannot be written: {error.strerror or error}"
+
+
+def _take_along(obtained: Obtained, staged: store.Staged) -> None:
+    """The goldens of other platforms follow a check whose golden is written under another name."""
+    found, asked = obtained.found, obtained.asked
+    keep = found.apart or bool(found.gone)
+    try:
+        staged.along = relocate.stage_along(
+            found.path, staged.path, _owner(asked), asked.test.folders, keep=keep
+        )
+    except (GoldenError, OSError):
+        staged.discard()
+        raise
+
+
+def _moved_along(along: Iterable[store.Staged]) -> str:
+    """For the reader: the goldens of other platforms that came along."""
+    names = [other.path.name for other in along]
+    return f"{', '.join(names)} moved along" if names else ""
 
 
 def _report(test: TestChecks, result: Result, made: Golden) -> None:

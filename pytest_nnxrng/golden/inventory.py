@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_nnxrng.golden.naming import test_files
+from pytest_nnxrng.golden.naming import platform_of, shared, test_files
 from pytest_nnxrng.golden.policy import Collected, File, Use, use
 from pytest_nnxrng.run.outcomes import Outcomes
 
@@ -23,6 +23,7 @@ _VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
 TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
 REPORT_MARK = ".nnxrng-report"  # lies in a report's folder of what a run obtained: no goldens
 _TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
+_TWIN = re.compile(r"([^@]*)@[^@]*\.json", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
 
 
@@ -129,6 +130,7 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
     asked = {check.golden for check in every}
     asked |= {check.elsewhere for check in every if check.elsewhere and not check.moved}
     used = {_twins(rootdir / golden, real) for golden in asked}
+    taken = {_twins(rootdir / check.elsewhere, real) for check in every if check.elsewhere}
     passed: dict[str, set[tuple[str, str, str | None]]] = {}
     for where, cls, function, parameters in outcomes.passed:
         passed.setdefault(where, set()).add((cls, function, parameters))
@@ -157,7 +159,10 @@ def survey(outcomes: Outcomes, rootdir: Path, golden_folders: Iterable[Path]) ->
                 continue
             owner = read_owner(path)
             key = None if owner is None else (owner.cls, owner.function, owner.parameters)
-            found[use(key, file, passed.get(test_file, ()))].append(path)
+            known = use(key, file, passed.get(test_file, ()))
+            if known is Use.GONE and platform_of(path) and _twins(path, real) in taken:
+                continue  # the shared one, or another platform's, was found to be some test's
+            found[known].append(path)
     return Survey(tuple(found[Use.UNUSED]), tuple(found[Use.GONE]), tuple(silent))
 
 
@@ -187,7 +192,7 @@ def _source(file: Path) -> str:
 
 def _twins(path: Path, real: Callable[[Path], str]) -> Path:
     """One path for a shared golden and those of single platforms, of which a run sees one."""
-    return Path(real(path.parent), path.name.removesuffix(".json").partition("@")[0])
+    return Path(real(path.parent), shared(path).name)
 
 
 def through_a_link(path: Path, rootdir: Path) -> bool:
@@ -232,11 +237,19 @@ class Folders:
     def __init__(self) -> None:
         self._values: dict[Path, dict[str, set[str]]] = {}
         self._temporary: dict[Path, dict[str, set[str]]] = {}
+        self._twins: dict[Path, dict[str, set[str]]] = {}
 
     def values(self, directory: Path, stem: str) -> list[Path]:
         """The values files of the golden ``stem``, superseded ones included."""
         self._list(directory)
         return [directory / name for name in sorted(self._values[directory].get(stem, ()))]
+
+    def twins(self, path: Path) -> list[Path]:
+        """The other goldens that ``path`` shares its check with: one for all, or a platform's."""
+        self._list(path.parent)
+        whole = shared(path)
+        names = self._twins[path.parent].get(whole.name.removesuffix(".json"), set())
+        return [one for one in (whole, *map(path.with_name, sorted(names))) if one != path]
 
     def leftovers(self, directory: Path, stem: str) -> list[tuple[Path, int]]:
         """The temporary files of the golden ``stem``, each with the process that made it."""
@@ -254,11 +267,13 @@ class Folders:
             return
         values: dict[str, set[str]] = {}
         temporary: dict[str, set[str]] = {}
+        twins: dict[str, set[str]] = {}
         for entry in os.scandir(directory):
-            for pattern, names in ((_VALUES, values), (_TEMPORARY, temporary)):
+            for pattern, names in ((_VALUES, values), (_TEMPORARY, temporary), (_TWIN, twins)):
                 if found := pattern.fullmatch(entry.name):
                     names.setdefault(found[1], set()).add(entry.name)
         self._values[directory], self._temporary[directory] = values, temporary
+        self._twins[directory] = twins
 
 
 def _maker(temporary: str) -> int:

@@ -18,6 +18,7 @@ from pytest_nnxrng.golden import inventory, manifest
 from pytest_nnxrng.golden.definitions import may_define
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
+from pytest_nnxrng.golden.naming import platform_of, shared
 from pytest_nnxrng.leaf.leaf import Leaf
 
 _DIRECTORIES = 20_000  # looked into at most, below each root
@@ -47,7 +48,8 @@ class Lost:
         self, rootdir: Path, roots: Iterable[Path], folder: str, known: Callable[[], Known]
     ) -> None:
         self.rootdir, self.roots, self.folder, self.known = rootdir, tuple(roots), folder, known
-        self._claimed: dict[Path, tuple[Path, Owner]] = {}
+        self._claimed: dict[Path, tuple[Path, Owner]] = {}  # by the shared ones' places
+        self._here: dict[str, dict[Path, Candidate]] = {}
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -66,7 +68,7 @@ class Lost:
             inventory.relative(test_file, self.rootdir) if test_file else "", (False, {})
         )
         for path in inventory.manifests(folder):
-            owner = None if "@" in path.name or path.is_symlink() else inventory.read_owner(path)
+            owner = None if path.is_symlink() else inventory.read_owner(path)
             if owner is None:
                 continue
             parameters = functions.get((owner.cls, owner.function))
@@ -77,6 +79,19 @@ class Lost:
                 if may_define(source, owner.cls, owner.function, class_collected=in_class):
                     continue
             yield Candidate(path, owner, parameters is not None)
+
+    def _serving(self, platform: str) -> Mapping[Path, Candidate]:
+        """Of each test's the platform's own, else the shared one; by where the shared one is."""
+        if platform not in self._here:
+            every = [(platform_of(one.path), one) for one in self.candidates]
+            here = {shared(one.path): one for made_on, one in every if not made_on}
+            here |= {shared(one.path): one for made_on, one in every if made_on == platform}
+            self._here[platform] = here
+        return self._here[platform]
+
+    def _free(self, candidate: Candidate, target: Path, owner: Owner) -> bool:
+        claim = self._claimed.get(shared(candidate.path))
+        return claim in (None, (shared(target), owner))
 
     @cached_property
     def _by_content(self) -> dict[str, list[Candidate]]:
@@ -91,24 +106,31 @@ class Lost:
         return found
 
     def equal(
-        self, target: Path, owner: Owner, leaves: Iterable[Leaf], aliases: Mapping[str, str]
+        self,
+        target: Path,
+        owner: Owner,
+        leaves: Iterable[Leaf],
+        aliases: Mapping[str, str],
+        platform: str,
     ) -> Candidate | None:
         """The golden that holds just this: of several the one whose test is most alike."""
-        if not self.candidates:
+        here = self._serving(platform)
+        if not here:
             return None
         found = self._by_content.get(content(owner.kind, leaves, aliases), [])
-        free = [one for one in found if self._claimed.get(one.path) in (None, (target, owner))]
+        mine = [one for one in found if here.get(shared(one.path)) is one]
+        free = [one for one in mine if self._free(one, target, owner)]
         best = min(free, key=lambda one: (len(_differ(one, target, owner)), one.path), default=None)
         if best is not None:
-            self._claimed[best.path] = (target, owner)
+            self._claimed[shared(best.path)] = (shared(target), owner)
         return best
 
-    def related(self, target: Path, owner: Owner) -> Candidate | None:
+    def related(self, target: Path, owner: Owner, platform: str) -> Candidate | None:
         """The only golden whose test differs in one thing: file, class, function or parameters."""
         near = [
             one
-            for one in self.candidates
-            if one.path not in self._claimed
+            for one in self._serving(platform).values()
+            if self._free(one, target, owner)
             and one.owner.kind == owner.kind
             and one.owner.check == owner.check
             and len(_differ(one, target, owner)) == 1

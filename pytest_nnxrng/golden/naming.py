@@ -165,6 +165,22 @@ def _tame(text: str, length: int) -> str:
     return re.sub(r"[^A-Za-z0-9_.,=+\[\]-]+", "-", text)[:length].rstrip(".")
 
 
+def platform_of(path: Path) -> str:
+    """The platform whose golden this is; "" of a shared one."""
+    return path.name.removesuffix(".json").partition("@")[2]
+
+
+def shared(path: Path) -> Path:
+    """Where the golden of all platforms belongs, beside this one of a platform."""
+    return platform_place(path, "")
+
+
+def platform_place(path: Path, platform: str) -> Path:
+    """Where the golden of ``platform`` belongs, beside ``path``; of "" the shared one."""
+    stem = path.name.removesuffix(".json").partition("@")[0]
+    return path.with_name(f"{stem}@{platform}.json" if platform else f"{stem}.json")
+
+
 def paths(directory: Path, stem: str, platform: str) -> tuple[Path, Path]:
     """The shared golden, and the one of ``platform``, which wins there."""
     return directory / f"{stem}.json", directory / f"{stem}@{platform}.json"

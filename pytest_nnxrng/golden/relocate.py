@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_nnxrng.golden import manifest
-from pytest_nnxrng.golden.inventory import Folders, Owner
+from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.inventory import Folders, Owner, read_owner
+from pytest_nnxrng.golden.naming import platform_of, platform_place
 from pytest_nnxrng.golden.store import Staged, temporary_beside
 
 _OWNER = re.compile(r'^  "owner": \{\n(?:    [^\n]*\n)*?  \}', re.MULTILINE)
@@ -23,12 +25,23 @@ def stage_move(
 ) -> Staged:
     """Make ready to move the golden at ``source`` to ``target``, where it belongs to ``owner``.
 
-    With ``keep`` the old one stays. Where both paths are one, its owner is mended alone.
+    Those of other platforms go along. With ``keep`` the old ones stay. Where both paths are one,
+    its owner is mended alone.
 
     Raises:
       OSError: when it cannot be read or written.
       GoldenError: when it cannot be used.
     """
+    staged = _stage_one(source, target, owner, folders, keep=keep)
+    try:
+        staged.along = stage_along(source, target, owner, folders, keep=keep)
+    except (GoldenError, OSError):
+        staged.discard()
+        raise
+    return staged
+
+
+def _stage_one(source: Path, target: Path, owner: Owner, folders: Folders, *, keep: bool) -> Staged:
     golden = manifest.read(source)
     name, temporary, held = None, None, None
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +56,50 @@ def stage_move(
     goes = [] if keep or source == target else [source]
     goes += [held] if temporary and held and not keep and not _in_use(held, source) else []
     return Staged(target, text, name, temporary, folders, tuple(goes))
+
+
+def stage_along(
+    source: Path, target: Path, owner: Owner, folders: Folders, *, keep: bool = False
+) -> tuple[Staged, ...]:
+    """The goldens of other platforms beside ``source``, made ready to be ``owner``'s at ``target``.
+
+    It is those that have the owner of ``source``; none is moved over another.
+
+    Raises:
+      OSError: when one cannot be read or written.
+      GoldenError: when one cannot be used.
+    """
+    was, made = read_owner(source), list[Staged]()
+    try:
+        for twin in _twins(source, folders):
+            place = platform_place(target, platform_of(twin))
+            free = place == twin or not os.path.lexists(place)
+            if place == target or not free or was in (None, owner if place == twin else None):
+                continue
+            if read_owner(twin) == was:
+                made += _stage_unless_gone(twin, place, owner, folders, keep=keep)
+    except (GoldenError, OSError):
+        for staged in made:
+            staged.discard()
+        raise
+    return tuple(made)
+
+
+def _twins(source: Path, folders: Folders) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return [path for path in folders.twins(source) if not path.is_symlink()]
+    return []
+
+
+def _stage_unless_gone(
+    source: Path, target: Path, owner: Owner, folders: Folders, *, keep: bool
+) -> list[Staged]:
+    try:
+        return [_stage_one(source, target, owner, folders, keep=keep)]
+    except FileNotFoundError:
+        if source.exists():
+            raise  # else another process has moved it meanwhile
+        return []
 
 
 def readdressed(source: Path, golden: manifest.Golden) -> str:

@@ -21,7 +21,8 @@ class Staged:
     """A golden made ready beside the place where it will stand: nothing is replaced yet.
 
     ``text`` is its manifest, ``values`` the name that its ``temporary`` file will have.
-    ``supersedes`` are the manifests of goldens that go when it stands.
+    ``supersedes`` are the manifests of goldens that go when it stands. Those ``along`` are other
+    platforms' of the same check, which are put in place before it.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Staged:
     temporary: Path | None
     folders: Folders
     supersedes: tuple[Path, ...] = ()
+    along: tuple[Staged, ...] = ()
 
     def commit(self) -> None:
         """Put the golden in place: values first, then the manifest, then old values go.
@@ -39,6 +41,8 @@ class Staged:
         """
         directory, stem = self.path.parent, self.path.name.removesuffix(".json")
         try:
+            for other in self.along:
+                other.commit()
             with locked(directory):
                 if self.temporary is not None:
                     assert self.values is not None
@@ -68,6 +72,8 @@ class Staged:
 
     def discard(self) -> None:
         """Leave no trace; the golden on disk, if any, stays as it is."""
+        for other in self.along:
+            other.discard()
         if self.temporary is not None:
             self.temporary.unlink(missing_ok=True)
         self.temporary = None

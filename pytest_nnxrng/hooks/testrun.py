@@ -224,7 +224,7 @@ def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
     comparison = result.comparison
     rounded = comparison.rounded if comparison is not None else {}
     near = max(rounded, key=lambda path: rounded[path].headroom, default=None)
-    told = result.written or not result.decision.writes
+    told = result.written or not (result.decision.writes or result.moves)
     return Check(
         test=item.nodeid,
         golden=golden,

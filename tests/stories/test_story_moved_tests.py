@@ -166,3 +166,98 @@ def test_a_test_that_is_new_takes_nobodys_golden(project: Project):
     run = project.run().came_to(failed=1, passed=3)
     run.says("golden test_new.1 is missing").does_not_say("equals", "beside", "to move")
     assert project.goldens() == old
+
+
+ARRAY = """
+import jax.numpy as jnp
+
+def test_old(nnx_snapshot):
+    nnx_snapshot.check(jnp.arange(7.0))
+"""
+
+
+def another_platform_s(project: Project, stem: str) -> None:
+    """Lay a golden of a GPU beside the shared one."""
+    manifest, held = project.golden(f"{stem}.json"), project.values(stem)
+    number = held.name.split(".")[-2]
+    text = manifest.read_text().replace(f'"{stem}.{number}', f'"{stem}@gpu.{number}')
+    text = text.replace('"platform": "cpu"', '"platform": "gpu"')
+    manifest.with_name(f"{stem}@gpu.json").write_text(text)
+    held.with_name(f"{stem}@gpu.{number}.safetensors").write_bytes(held.read_bytes())
+
+
+@pytest.mark.parametrize("flag", ["--nnx-move-snapshots", "--nnx-update-snapshots"])
+@pytest.mark.parametrize("file", [FILE, "tests/unit/test_arrays.py"])
+def test_the_goldens_of_other_platforms_move_along(project: Project, flag: str, file: str):
+    project.test(ARRAY).made()
+    another_platform_s(project, "test_old.1")
+    old = project.goldens()
+    (project.path / "tests/unit").mkdir()
+    project.change(FILE, "test_old", "test_new")
+    shutil.move(project.path / FILE, project.path / file)
+    run = project.run(flag).came_to(passed=1)
+    assert run.figures == "0 matched, 1 moved."
+    run.says("test_new.1@gpu.json moved along")
+    new = project.goldens()
+    home = f"{file.rpartition('/')[0]}/__nnx_snapshots__/{file.rpartition('/')[2][:-3]}"
+    placed = {
+        f"{home}/{name.rpartition('/')[2].replace('test_old', 'test_new')}": data
+        for name, data in old.items()
+    }
+    assert set(new) == set(placed)
+    for name, data in placed.items():
+        if name.endswith(".json"):
+            assert recorded(new[name]) == recorded(data)
+            owner = json.loads(new[name])["owner"]
+            assert owner["function"] == "test_new"
+            assert f"{home}/{json.loads(new[name])['values']}" in new
+        else:
+            assert new[name] == data
+    assert project.run("--nnx-prune-snapshots").came_to(passed=1).figures == "1 matched."
+    assert project.goldens() == new
+
+
+def test_a_platform_s_own_golden_wins_and_takes_the_shared_one_along(project: Project):
+    project.test(ARRAY).made()
+    for path in (project.golden("test_old.1.json"), project.values("test_old.1")):
+        own = path.with_name(path.name.replace("test_old.1", "test_old.1@cpu"))
+        own.write_bytes(path.read_bytes().replace(b'"test_old.1.', b'"test_old.1@cpu.'))
+    shared = project.golden("test_old.1.json")
+    shared.write_text(shared.read_text().replace('"platform": "cpu"', '"platform": "gpu"'))
+    project.run().came_to(passed=1)
+    old = project.goldens()
+    project.change(FILE, "test_old", "test_new")
+    run = project.run().came_to(failed=1)
+    run.says("test_old.1@cpu.json, whose test is gone", "to move: pytest --nnx-move-snapshots")
+    assert project.goldens() == old
+    run = project.run("--nnx-move-snapshots").came_to(passed=1)
+    run.says("test_new.1.json moved along")
+    new = project.goldens()
+    assert set(new) == {name.replace("test_old", "test_new") for name in old}
+    assert project.run("--nnx-prune-snapshots").came_to(passed=1).figures == "1 matched."
+    assert project.goldens() == new
+
+
+def test_goldens_of_single_platforms_alone_move(project: Project):
+    project.test(ARRAY.replace("nnx_snapshot.check", "nnx_snapshot(per_platform=True).check"))
+    project.made()
+    assert project.manifests() == {"test_old.1@cpu.json"}
+    project.change(FILE, "test_old", "test_new")
+    assert project.run("--nnx-move-snapshots").came_to(passed=1).figures == "0 matched, 1 moved."
+    assert project.manifests() == {"test_new.1@cpu.json"}
+    project.run("--nnx-prune-snapshots").came_to(passed=1).does_not_say("deleted", "unused")
+
+
+def test_a_renamed_test_that_is_written_anew_takes_other_platforms_goldens_along(project: Project):
+    project.test(ARRAY).made()
+    another_platform_s(project, "test_old.1")
+    gpu = recorded(project.golden("test_old.1@gpu.json").read_bytes())
+    project.change(FILE, "test_old", "test_new")
+    project.change(FILE, "arange(7.0)", "arange(7.0) + 1")
+    old = project.goldens()
+    project.update().came_to(passed=1)
+    assert {name: project.goldens()[name] for name in old} == old
+    run = project.run("--nnx-prune-snapshots").came_to(passed=1)
+    assert run.figures == "1 matched, 2 deleted."
+    assert project.manifests() == {"test_new.1.json", "test_new.1@gpu.json"}
+    assert recorded(project.golden("test_new.1@gpu.json").read_bytes()) == gpu

@@ -408,3 +408,34 @@ def test_folders_are_listed_once_and_told_of_what_is_written(tmp_path, monkeypat
         tmp_path / "f.1.4567abcd.safetensors",
     ]
     assert asked == [tmp_path]
+
+
+def test_the_twins_of_a_golden(tmp_path):
+    names = ["f.1.json", "f.1@gpu.json", "f.1@tpu.json", "f.1@gpu.0123abcd.safetensors"]
+    for name in (*names, "f.10@gpu.json", "g.f.1@gpu.json", "f.1@gpu.json.orig"):
+        (tmp_path / name).touch()
+    listed = Folders()
+    own, gpu, tpu = (tmp_path / name for name in names[:3])
+    assert listed.twins(own) == [gpu, tpu]
+    assert listed.twins(gpu) == [own, tpu]
+
+
+def test_a_platform_s_golden_is_not_gone_whose_twin_was_moved_to_a_test(tree):
+    tree.file("test_a.py", "def test_new(): ...\n")
+    old, new = tree.golden("test_a.py", "test_old"), tree.golden("test_a.py", "test_new")
+    for name in (old.name, "test_dead.1.json"):
+        twin = old.with_name(name.replace(".json", "@gpu.json"))
+        twin.write_text(old.read_text(encoding="utf-8"), encoding="utf-8")
+    old.unlink()
+    tree.ran("test_a.py", "test_new")
+    check = Check(
+        "t",
+        new.relative_to(tree.root).as_posix(),
+        "matched",
+        failed=False,
+        elsewhere=old.relative_to(tree.root).as_posix(),
+        moved=True,
+    )
+    row = {"test": ("test_a.py", "", "test_new", None), "passed": True, "checks": [check.to_json()]}
+    tree.outcomes.add("t", row)
+    assert [path.name for path in tree.survey().gone] == ["test_dead.1@gpu.json"]
