@@ -37,7 +37,7 @@ def test_a_golden_without_its_values_is_no_match(clone: Project, workers: tuple[
     run = clone.run("--nnx-report=out", *workers).came_to(passed=1, failed=1)
     assert run.figures == "1 matched, 2 unreadable."
     run.says(
-        "golden test_mlp.1 lacks its values",
+        "test_mlp.1: the golden lacks its values",
         "its values file test_mlp.1.",
         "is missing",
         "git check-ignore -v",
@@ -63,9 +63,9 @@ def test_a_mismatch_is_explained_by_what_the_manifest_holds(clone: Project):
         "self.layer2 = ",
         "self.norm = nnx.LayerNorm(dmid, rngs=rngs)\n        self.layer2 = ",
     )
-    run = clone.run().came_to(passed=1, failed=1)
+    run = clone.run("-v").came_to(passed=1, failed=1)
     run.says(
-        "golden test_mlp.1 differs in",
+        "test_mlp.1: ",
         "is missing",
         "draws:",
         "added:",
@@ -82,11 +82,13 @@ def test_pointers_of_git_lfs_are_no_values(project: Project):
     values.write_text(POINTER)
     goldens = project.goldens()
     for run in (project.run(), project.update()):
-        run.came_to(passed=1, failed=1).says("golden test_mlp.1 lacks its values", "git lfs pull")
+        run.came_to(passed=1, failed=1).says(
+            "test_mlp.1: the golden lacks its values", "git lfs pull"
+        )
         assert project.goldens() == goldens
     project.change("models.py", "nnx.Linear(dmid", "nnx.Linear(dmid + 0 * rngs.params().ndim")
     for run in (project.run(), project.update()):
-        run.came_to(passed=1, failed=1).says("golden test_mlp.1 differs", "git lfs pull")
+        run.came_to(passed=1, failed=1).says("test_mlp.1: ", "git lfs pull")
         assert project.goldens() == goldens
     project.run().says("draws:")
     values.write_bytes(whole)

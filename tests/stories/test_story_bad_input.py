@@ -116,7 +116,7 @@ def test_damaged_values_are_an_error_when_they_are_needed(project: Project, dama
     change(project.values("test_it.1"))
     damaged = project.goldens()
     if damage in ("missing", "LFS pointer"):  # no values at all: that is told at once
-        project.run().came_to(failed=1).says(phrase, "golden test_it.1 lacks its values")
+        project.run().came_to(failed=1).says(phrase, "test_it.1: the golden lacks its values")
     else:
         project.run().came_to(passed=1)  # the digests decide: the values are not read
 

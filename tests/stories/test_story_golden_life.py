@@ -21,7 +21,7 @@ FOLDER = "tests/__nnx_snapshots__/test_model"
 
 def test_a_missing_golden_fails_and_says_which_command_writes_it(project: Project):
     run = project.test(TWO_CHECKS).run().came_to(failed=1)
-    run.says("golden test_mlp.1 is missing", "golden test_mlp.output is missing")
+    run.says("test_mlp.1: the golden is missing", "test_mlp.output: the golden is missing")
     assert run.words.count("pytest --nnx-update-snapshots tests/test_model.py::test_mlp") == 1
     assert run.figures == "0 matched, 2 missing."
     assert project.goldens() == {}

@@ -73,7 +73,7 @@ def test_goldens_are_written_by_one_process_and_checked_by_all(hosts):
     first = run(hosts.path)
     for end in first:
         assert (end.ret, end.outcomes) == (1, {"failed": 2}), end.text
-        end.says("golden test_model.1 is missing")
+        end.says("test_model.1: the golden is missing")
     assert hosts.goldens() == {}
 
     written = run(hosts.path, "--nnx-update-snapshots", "--nnx-report=out")

@@ -145,7 +145,7 @@ def test_odd(rngs, nnx_snapshot):
 def test_a_model_that_depends_on_how_it_is_built_is_not_written(project):
     project.test(ALSO.replace("int(rngs.params()[()].size) == 1 and ", "").replace("== 3", "== 2"))
     run = project.update().came_to(passed=1, failed=1)
-    run.says("golden test_odd.1 is missing, and the model depends on how it is built")
+    run.says("test_odd.1: the golden is missing; the model depends on how it is built")
     run.says("built under nnx.jit, 1 of 2 leaves differs from those of an ordinary call:")
     run.says("w: 12 of 12 elements differ")
     assert project.manifests() == {"test_jit.1.json"}

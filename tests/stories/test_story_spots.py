@@ -184,7 +184,7 @@ def test_a_spot_edited_by_hand_is_one_clear_error(project: Project):
     edit(project, json.dumps(spots), json.dumps(edited))
     run = project.run().came_to(failed=1)
     run.says(
-        "golden test_net.1 cannot be compared",
+        "test_net.1: the golden cannot be compared",
         'leaf inner.kernel: "spots" are not those that were written: their checksum is another',
         "to write: pytest --nnx-update-snapshots",
     )

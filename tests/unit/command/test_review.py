@@ -142,9 +142,18 @@ def test_without_a_terminal_it_names_the_commands(four, nnxrng):
 # -- through a pseudo-terminal -----------------------------------------------------------------
 
 
+# Takes the terminal for its own, so that Ctrl-C is a signal. Not by preexec_fn, which forks a
+# process in which other tests may have started JAX's threads.
+_LAUNCH = """
+import fcntl, runpy, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module("pytest_nnxrng", run_name="__main__", alter_sys=True)
+"""
+
+
 def in_terminal(tree, keys, columns=80, seconds=60):
     """Run the command in a terminal, a key whenever it waits; its output and exit code."""
-    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    pty, _, _ = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
     ours, theirs = pty.openpty()
     environ = {
         **os.environ,
@@ -155,14 +164,13 @@ def in_terminal(tree, keys, columns=80, seconds=60):
     for name in ("NO_COLOR", "FORCE_COLOR"):
         environ.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest_nnxrng", "review", str(tree.report)],
+        [sys.executable, "-c", _LAUNCH, "review", str(tree.report)],
         cwd=tree.root,
         env=environ,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
     )
     os.close(theirs)
     shown, left, deadline = b"", list(keys), time.monotonic() + seconds

@@ -3,7 +3,6 @@
 import jax
 import pytest
 
-from pytest_nnxrng.compare.tolerance import tolerance
 from pytest_nnxrng.golden.naming import FOLDER
 from pytest_nnxrng.golden.policy import Mode
 from pytest_nnxrng.nnx.rngs import OFFSETS
@@ -17,6 +16,7 @@ from pytest_nnxrng.run.settings import (
     seconds,
     seed,
     size,
+    tolerance,
     tolerances,
 )
 
