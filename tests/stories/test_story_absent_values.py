@@ -71,7 +71,7 @@ def test_a_mismatch_is_explained_by_what_the_manifest_holds(clone: Project):
         "added:",
         "the golden's values of this leaf are not there",
     )
-    clone.run("--nnx-update-only=draws,added").came_to(passed=2)
+    clone.run("--nnx-update-only=draws,added,follows").came_to(passed=2)
     clone.run().came_to(passed=2)
 
 
