@@ -142,7 +142,7 @@ def test_no_trace_of_the_machine_or_the_day_is_in_a_manifest(project: Project):
     text = project.golden("test_mlp.1.json").read_text("utf-8")
     assert str(project.path) not in text
     assert text.endswith("}\n")
-    leaves = [line for line in text.splitlines() if '"layer1.kernel"' in line]
+    leaves = [line for line in text.splitlines() if line.strip().startswith('"layer1.kernel": ')]
     assert len(leaves) == 1, "one leaf a line"
 
 
