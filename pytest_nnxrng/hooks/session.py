@@ -127,6 +127,7 @@ class Ending:
             self._notes(checks),
             findings(checks),
             self._against(checks),
+            self.settings.mode,
         )
         for line in lines:
             terminalreporter.line(line)

@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.run.settings import Mode
 
+_COMPARE = Mode()
 _WIDTH = 80
 _PATHS = 8
 _FINDINGS = 8
@@ -21,10 +23,12 @@ def lines(
     notes: Sequence[str],
     findings: Sequence[Finding] = (),
     against: str = "",
+    mode: Mode = _COMPARE,
 ) -> list[str]:
     """The figures of the run, and what needs the reader's hand; goldens by their files.
 
-    ``against`` is the line of figures of a run that has no goldens in the repository.
+    ``against`` is the line of figures of a run that has no goldens in the repository. What ``mode``
+    asked for in vain is not advised again.
     """
     found = _wrap(against or _counts(totals, len(unused) + len(gone), len(deleted)))
     if totals.rounded:
@@ -75,8 +79,9 @@ def lines(
     follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
     if follow:
         found += _wrap(
-            f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged. Look at them when "
-            "the models are accepted; --nnx-update-only takes them by the word follows alone."
+            f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged. Goldens of one "
+            "test are written together: look at what follows, and name the word follows, too, in "
+            "--nnx-update-only."
         )
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
@@ -89,12 +94,15 @@ def lines(
             f"Equal to goldens of tests that are gone: {totals.movable}. To move these to where "
             "their tests are now: pytest --nnx-move-snapshots"
         )
-    if totals.missing > totals.movable or totals.changed:
+    in_vain = mode.update and not mode.only
+    if (totals.missing > totals.movable or totals.changed) and not in_vain:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
     # What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
-    words = ",".join(sorted({f.word for f in findings} - {"unknown", "follows"}))
-    if totals.changed and words and (totals.missing or len(findings) > 1 or totals.changed > 1):
-        found.append(f"To accept only what moved by certain causes: --nnx-update-only={words}")
+    words = {f.word for f in findings} - {"unknown", "follows"}
+    several = totals.missing or len(findings) > 1 or totals.changed > 1
+    if totals.changed and several and not in_vain and not words <= mode.only:
+        named = ",".join(sorted(words))
+        found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
     if unused:
         found += ["Unused: their tests passed without them. To remove them:", *_removal(unused)]
     if gone:

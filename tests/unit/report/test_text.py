@@ -14,6 +14,7 @@ from pytest_nnxrng.report.rows import WIDTH
 from pytest_nnxrng.report.summary import lines
 from pytest_nnxrng.report.text import Failure, again, failure, headline, style
 from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.run.settings import Mode
 from pytest_nnxrng.why.cause import Cause
 
 COMMAND = "pytest --nnx-update-snapshots tests/test_a.py::test_mlp"
@@ -505,6 +506,25 @@ def test_the_summary_of_a_run_that_has_everything():
         "Deleted, their tests being gone: d.json d.1.safetensors",
     ):
         assert text in told
+
+
+def test_what_was_asked_for_in_vain_is_not_advised_again():
+    totals = Totals(changed=2)
+    findings = [Finding("draws", "1 more key", ("a",), 3), Finding("follows", "it", ("b",), 1)]
+
+    def told(mode):
+        return words("\n".join(lines(totals, (), (), (), (), findings, "", mode)))
+
+    every, some = "To write or accept them", "--nnx-update-only=draws"
+    assert every in told(Mode())
+    assert some in told(Mode())
+    assert "1 follows: not judged. Goldens of one test are written together" in told(Mode())
+    only = told(Mode(update=True, only=frozenset(["draws"])))
+    assert every in only
+    assert some not in only
+    assert some in told(Mode(update=True, only=frozenset(["shape"])))
+    assert every not in told(Mode(update=True))
+    assert some not in told(Mode(update=True))
 
 
 @pytest.mark.parametrize("which", ["unused", "gone", "deleted"])
