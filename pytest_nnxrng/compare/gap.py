@@ -10,9 +10,9 @@ import numpy as np
 from pytest_nnxrng.compare.estimate import Verdict, difference, judge
 from pytest_nnxrng.compare.numbers import Numbers, exact, inexact
 from pytest_nnxrng.compare.tolerance import Tolerance
-from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact, is_key
+from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact, is_key, is_small_float
 from pytest_nnxrng.leaf.form import Aside
-from pytest_nnxrng.leaf.grid import at_places, is_narrow, largest_step, steps
+from pytest_nnxrng.leaf.grid import at_places, largest_step, steps
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.scale import LEAST, Scale, scale, starts
 from pytest_nnxrng.leaf.sketch import Sketch, sketch
@@ -222,6 +222,6 @@ def _tells_less(held: Sketch, new: Leaf) -> bool:
     """Whether a golden of an early version has one scale for what now has several, or no steps."""
     if held.kind:
         return False
-    if is_narrow(dtype_of(new.dtype)):
+    if is_small_float(new.dtype):
         return True
     return held.scale >= 2.0**LEAST and bool(starts(new.contents()))

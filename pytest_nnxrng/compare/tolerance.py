@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_nnxrng.leaf.dtypes import PARTS, dtype_of, is_inexact
-from pytest_nnxrng.leaf.grid import is_narrow, step
+from pytest_nnxrng.leaf.dtypes import PARTS, dtype_of, is_inexact, is_small_float
+from pytest_nnxrng.leaf.grid import step
 from pytest_nnxrng.leaf.scale import Scale
 from pytest_nnxrng.run.settings import Settings
 
@@ -63,7 +63,7 @@ class Tolerance:
 
     def by_steps(self, dtype: str) -> bool:
         """Whether an element may move by a step of its own format, whatever the others are."""
-        if self.exact or not is_inexact(dtype) or not is_narrow(dtype_of(dtype)):
+        if self.exact or not is_inexact(dtype) or not is_small_float(dtype):
             return False
         return self.relative.keys().isdisjoint((dtype, "*"))
 

@@ -10,14 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_nnxrng.leaf.dtypes import is_small_float
-
 Floats: TypeAlias = NDArray[np.float64]
-
-
-def is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Whether it is a float of 8 bits or fewer."""
-    return is_small_float(dtype.name)
 
 
 @functools.cache

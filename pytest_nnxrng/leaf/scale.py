@@ -34,7 +34,7 @@ Floats: TypeAlias = NDArray[np.float64]
 _BLOCK = 1 << 16  # elements; a float64 copy of them stays in the cache
 LEAST = 9  # 2**9: nothing smaller is set aside
 _GAP, _GAP_AT_EDGE = 6, 3  # empty octaves
-_NARROW = 2  # octaves
+_CLOSE = 2  # octaves
 _FEW = 8  # one in so many
 _OCTAVES, _BIAS = 2048, 1023  # of float64: octave e + _BIAS holds 2**e to 2**(e + 1)
 
@@ -109,7 +109,7 @@ def cuts(counts: NDArray[np.int64], dtype: np.dtype[Any]) -> tuple[float, ...]:
         wanted = np.where(used >= edge, _GAP_AT_EDGE, _GAP)
         at = int(np.flatnonzero((gaps >= wanted) | (used == used[0]))[-1])
         group, alone = used[at:], at == 0
-        narrow = int(group[-1] - group[0]) < _NARROW
+        narrow = int(group[-1] - group[0]) < _CLOSE
         few = _FEW * int(counts[group].sum()) <= total
         zeros = bool(counts[0])
         if group[0] < LEAST + _BIAS or not (narrow or few) or (alone and not zeros):

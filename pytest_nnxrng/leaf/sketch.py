@@ -45,8 +45,9 @@ from pytest_nnxrng.leaf import cells as drawn
 from pytest_nnxrng.leaf import packing
 from pytest_nnxrng.leaf.cells import BUCKETS, COLUMNS, PARTS, SEGMENTS, SETS, SUMS, Parities
 from pytest_nnxrng.leaf.digest import blocks
+from pytest_nnxrng.leaf.dtypes import is_small_float
 from pytest_nnxrng.leaf.form import SHIFT, Aside, Form, Sketch
-from pytest_nnxrng.leaf.grid import is_narrow, places
+from pytest_nnxrng.leaf.grid import places
 from pytest_nnxrng.leaf.scale import LEAST, starts
 from pytest_nnxrng.leaf.slabs import Slabs
 from pytest_nnxrng.leaf.statistics import Moments, extremes
@@ -73,7 +74,7 @@ def sketch(
     if form is not None:
         return _formed(array, real, form, None)
     made = _formed(array, real, Form(), moments)
-    if is_narrow(real) or (made is not None and made.scale < 2.0**LEAST):
+    if is_small_float(real.name) or (made is not None and made.scale < 2.0**LEAST):
         return made
     if found := starts(array):
         made = None
@@ -152,7 +153,7 @@ class _Cells:
         self._low, self._high = np.empty(self._blocks), np.empty(self._blocks)
         self._nonfinite, self._kinds = 0, xxhash.xxh3_64()
         self._real, self._parities = real, None if form.early else Parities(self._blocks, dtype)
-        self._places = None if form.early or not is_narrow(real) else places(real)
+        self._places = None if form.early or not is_small_float(real.name) else places(real)
         self._aside = np.zeros((len(form.starts), 3))  # of each group: count, extremes
         self._aside[:, 1] = np.inf
 

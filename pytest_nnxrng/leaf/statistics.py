@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_nnxrng.leaf.digest import blocks, octets
-from pytest_nnxrng.leaf.dtypes import is_integer
-from pytest_nnxrng.leaf.grid import is_narrow
+from pytest_nnxrng.leaf.dtypes import is_integer, is_small_float
 from pytest_nnxrng.leaf.slabs import Slabs
 
 Array: TypeAlias = NDArray[Any]
@@ -22,7 +21,7 @@ Row: TypeAlias = dict[str, float | int | str]
 _BLOCK = 1 << 16  # elements; a float64 copy of them stays in the cache
 _SMALL, _LARGE = 2.0**-40, 2.0**50  # between them, float32 holds the squares that count
 # Below this share of the mean square a variance is not told by sums of squares: in float32, or not.
-_ROUGH, _NARROW = 0.1, 1e-6
+_SHARE_IN_FLOAT32, _SHARE = 0.1, 1e-6
 
 
 # Signalling NaNs and float64 near its end: neither is worth a warning.
@@ -34,7 +33,7 @@ def statistics(array: Array | Slabs) -> Row:
     """
     if (plain := plainly(array)) is not None:
         return plain
-    if is_narrow(array.dtype):
+    if is_small_float(array.dtype.name):
         return _counted(array)
     total = square = 0.0
     size = _parts(array) * array.size
@@ -145,7 +144,7 @@ class Moments:
             for sums in (self._totals, self._squares)
         )
         variance = square - mean * mean
-        if not (_ROUGH if self._is_rough else _NARROW) * square < variance < math.inf:
+        if not (_SHARE_IN_FLOAT32 if self._is_rough else _SHARE) * square < variance < math.inf:
             return None
         return _row(mean, math.sqrt(variance), self._low, self._high, nonfinite)
 

@@ -30,7 +30,7 @@ INNER = 32  # draws tried of each stream that was forked or split from a draw
 _SCREENED, _TESTED, _KEPT = 64, 1024, 4  # elements, elements, candidates
 _CORRELATION = 0.7  # of ranks: below this, or 4 standard deviations, no test is made
 _LARGEST = 1 << 18  # elements of a leaf that other generators than threefry draw whole
-_NARROW = ("float16", "bfloat16")
+_HALF_PRECISION = ("float16", "bfloat16")
 _SOURCES = 4  # at most, of one leaf
 
 
@@ -214,12 +214,12 @@ def _views(leaf: int, array: Array | Some, stacks: bool) -> Iterator[_View]:
 
 def _sources(name: str, x: Floats) -> tuple[str, ...]:
     """The dtypes that elements ``x`` of dtype ``name`` may have been drawn in, before a cast."""
-    if name in _NARROW:
+    if name in _HALF_PRECISION:
         return name, "float32"
     if is_small_float(name):
-        return "float32", *_NARROW
+        return "float32", *_HALF_PRECISION
     with np.errstate(over="ignore"):
-        exact = [n for n in _NARROW if np.array_equal(x, x.astype(n).astype(np.float64))]
+        exact = [n for n in _HALF_PRECISION if np.array_equal(x, x.astype(n).astype(np.float64))]
     return tuple(dict.fromkeys([name, "float32", *exact]))
 
 
