@@ -172,7 +172,7 @@ def _check(asked: Asked) -> Result:
     compared = verdict.compare(obtained)
     explained = verdict.explain(compared)
     result = record(explained, verdict.decide(explained))
-    if not result.decision.fails:
+    if not result.problem and all(cause.word != "nondeterministic" for cause in result.causes):
         warn_of_default(asked.build)
     return result
 

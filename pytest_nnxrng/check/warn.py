@@ -84,7 +84,7 @@ def warn(obtained: Obtained) -> None:
 
 
 def warn_of_default(build: Build | None) -> None:
-    """Warn of a model that matches, and that the next build in this process would not give."""
+    """Warn of a model that the next build in this process would not give."""
     if build is not None and build.trap:
         warnings.warn(build.trap, MutableDefaultWarning, stacklevel=_depth())
 

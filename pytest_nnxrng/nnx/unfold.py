@@ -1,7 +1,8 @@
 """Builders as people have them -> a call with its Rngs among the arguments.
 
-Rngs that a builder reaches otherwise (a partial, a default, a closure, a config, a global) are put
-behind its arguments, so that a copy of them can be drawn from in a second call.
+Rngs that a builder reaches otherwise (a partial, a default, a closure, a config) are put behind its
+arguments, so that a copy of them can be drawn from in a second call. A global is left alone: other
+tests draw from it, too, and a second build shows that.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _set(rngs: Any, attributes: Mapping[str, Any]) -> None:
 
 
 def _reached(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
-    """Each Rngs that a function or an object leads to, through closures, globals and attributes."""
+    """Each Rngs that a function or an object leads to, through closures, defaults and attributes."""
     if id(value) in seen or depth > _DEEPEST:
         return
     seen.add(id(value))
@@ -87,7 +88,7 @@ def _held(value: Any) -> list[Any]:
         return [value.__self__, value.__func__]
     if isinstance(value, types.FunctionType):
         defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        return [*_cells(value), *_globals(value), *defaults]
+        return [*_cells(value), *defaults]
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, dict):
@@ -108,9 +109,3 @@ def _cells(function: types.FunctionType) -> list[Any]:
         except ValueError:  # a name that is not bound yet
             continue
     return found
-
-
-def _globals(function: types.FunctionType) -> list[Any]:
-    names = function.__code__.co_names
-    every = (function.__globals__.get(name) for name in names)
-    return [value for value in every if isinstance(value, _STREAMS)]

@@ -126,6 +126,10 @@ class Shares(nnx.Module):
         self.last = nnx.Linear(3, 3, rngs=own)
 
 
+def shares_a_default(rngs: nnx.Rngs) -> nnx.Module:
+    return Shares(rngs)
+
+
 def shares_a_global(rngs: nnx.Rngs) -> nnx.Module:
     model = nnx.Module()
     model.first = nnx.Linear(3, 3, rngs=rngs)
@@ -136,7 +140,10 @@ def shares_a_global(rngs: nnx.Rngs) -> nnx.Module:
 @pytest.mark.filterwarnings("ignore::pytest_nnxrng.FixedSeedWarning")
 @pytest.mark.parametrize(
     ("make", "text"),
-    [(Shares, "own=nnx.Rngs(...) is a default"), (shares_a_global, "GLOBAL is a global nnx.Rngs")],
+    [
+        (shares_a_default, "the default of the argument own of Shares.__init__"),
+        (shares_a_global, "GLOBAL is a global nnx.Rngs"),
+    ],
 )
 def test_an_rngs_that_outlives_a_build_is_named(bench: Bench, make: Any, text: str) -> None:
     def good(rngs: nnx.Rngs) -> nnx.Module:

@@ -27,7 +27,7 @@ def test_text_is_parsed_and_comes_back_or_is_refused(text: str):
 @given(st.lists(NAMES, min_size=1))
 def test_devices_that_differ_are_accepted_and_have_ids_that_differ(names: list[DeviceName]):
     text = ",".join(map(str, names))
-    if len({(name.platform, name.index or 0) for name in names}) < len(names):
+    if len({(name.platform, name.number or 0) for name in names}) < len(names):
         with pytest.raises(BadSetting, match="twice"):
             parse(text, "here")
         return

@@ -69,6 +69,31 @@ def test_a_build_without_its_rngs_is_checked_and_told_of_the_default(project: Pr
     project.run().came_to(passed=1).says("MutableDefaultWarning", NAMED)
 
 
+def test_a_build_that_differs_is_told_of_its_own_default_too(project: Project):
+    project.write({"traps.py": MODEL}).test(TEST.replace("Outer", "Inner").replace(", rngs=rngs", ""))
+    project.made()
+    project.change("traps.py", "rngs=nnx.Rngs(0)", "rngs=nnx.Rngs(1)")
+    project.run().came_to(failed=1).says("seed: ", "MutableDefaultWarning", NAMED)
+
+
+def test_a_global_is_drawn_from_by_other_tests_too(project: Project):
+    project.test(
+        """
+        from flax import nnx
+
+        RNGS = nnx.Rngs(0)
+
+        def build():
+            return nnx.Linear(4, 4, rngs=RNGS)
+
+        def test_it(nnx_snapshot):
+            nnx_snapshot.check_init(build)
+        """
+    )
+    project.update().came_to(failed=1).says("the build does not repeat itself")
+    assert not list(project.path.rglob("*.json"))
+
+
 def test_so_is_a_function_that_is_told_apart_from_its_rngs(project: Project):
     project.write({"traps.py": MODEL}).test(
         """
