@@ -72,7 +72,7 @@ def _set(rngs: Any, attributes: Mapping[str, Any]) -> None:
 
 
 def _reached(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
-    """Each Rngs that a function or an object leads to, through closures, defaults and attributes."""
+    """Each Rngs that a value leads to, through closures, defaults and attributes."""
     if id(value) in seen or depth > _DEEPEST:
         return
     seen.add(id(value))

@@ -78,11 +78,13 @@ def lines(
         found += _wrap(f"{finding.word}: {finding.text} ({extent})")
     follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
     if follow:
-        found += _wrap(
-            f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged. Goldens of one "
-            "test are written together: look at what follows, and name the word follows, too, in "
-            "--nnx-update-only."
-        )
+        told = f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged."
+        if not against:
+            told += (
+                " Goldens of one test are written together: look at what follows, and name the "
+                "word follows, too, in --nnx-update-only."
+            )
+        found += _wrap(told)
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     for note in notes:

@@ -70,7 +70,9 @@ def test_a_build_without_its_rngs_is_checked_and_told_of_the_default(project: Pr
 
 
 def test_a_build_that_differs_is_told_of_its_own_default_too(project: Project):
-    project.write({"traps.py": MODEL}).test(TEST.replace("Outer", "Inner").replace(", rngs=rngs", ""))
+    project.write({"traps.py": MODEL}).test(
+        TEST.replace("Outer", "Inner").replace(", rngs=rngs", "")
+    )
     project.made()
     project.change("traps.py", "rngs=nnx.Rngs(0)", "rngs=nnx.Rngs(1)")
     project.run().came_to(failed=1).says("seed: ", "MutableDefaultWarning", NAMED)

@@ -111,7 +111,7 @@ def test_a_built_model_is_held_against_the_spots(project: Project):
     concrete(project.made())
     project.run().came_to(passed=1).says("1 matched.", SPOTTED).does_not_say("without values")
     project.change("models.py", "SCALE = 1.0", "SCALE = 1.01")
-    run = project.run().came_to(failed=1)
+    run = project.run("-v").came_to(failed=1)
     run.says(
         "1 differ",
         "initializer: the values are 1.01 times the golden's: inner.kernel",
@@ -126,14 +126,14 @@ def test_an_abstract_model_is_held_against_values(project: Project):
     abstract(project)
     project.run().came_to(passed=1).says("1 matched.", SPOTTED)
     project.change("models.py", "SCALE = 1.0", "SCALE = 1.01")
-    run = project.run().came_to(failed=1)
+    run = project.run("-v").came_to(failed=1)
     run.says("1 differ", "32 of 32 spots differ")
 
 
 @pytest.mark.parametrize("workers", [False, True], ids=["here", "n2"])
 def test_a_changed_initializer_is_named_with_its_ratio(project: Project, workers: bool):
     project.made().change("models.py", "SCALE = 1.0", "SCALE = 1.01")
-    run = project.run_workers() if workers else project.run()
+    run = project.run_workers("-v") if workers else project.run("-v")
     run.came_to(failed=1).says(
         "initializer: the values are 1.01 times the golden's: inner.kernel",
         "32 of 32 spots differ; the largest difference is",
@@ -200,7 +200,7 @@ def test_an_edited_element_of_a_built_model_is_found_at_a_spot(project: Project)
         "self.dropout = nnx.Dropout(0.5, rngs=rngs)\n"
         "        self.outer.kernel[...] = self.outer.kernel[...].at[0, 0].add(1.0)",
     )
-    run = project.run().came_to(failed=1)
+    run = project.run("-v").came_to(failed=1)
     run.says("outer.kernel", "1 of 32 spots differ", "at [0, 0]: golden ")
 
 
@@ -314,8 +314,8 @@ def test_the_spots_of_a_large_leaf_stand_beside_its_sketch(project: Project):
     elsewhere(project)
     abstract(project).run().came_to(passed=1).says("1 matched.", SPOTTED)
     project.change("models.py", "SCALE = 1.0", "SCALE = 1.01")
-    project.run().came_to(failed=1).says("32 of 32 spots differ")
-    run = concrete(project).run().came_to(failed=1)
+    project.run("-v").came_to(failed=1).says("32 of 32 spots differ")
+    run = concrete(project).run("-v").came_to(failed=1)
     run.says("by the golden's sketch, its values not being stored", "golden ", "ULP)")
 
 

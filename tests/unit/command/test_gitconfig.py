@@ -64,7 +64,8 @@ def test_git_difftool_tells_the_causes(repository, nnxrng):
 
 def test_where_the_command_is_gone_git_diff_shows_the_manifest(repository, nnxrng, monkeypatch):
     nnxrng("git-config")
-    (repository.path / "bin" / "nnxrng").unlink()
+    # What a shell answers for a command it cannot find; another `nnxrng` may be on PATH.
+    (repository.path / "bin" / "nnxrng").write_text("#!/bin/sh\nexit 127\n")
     assert '"layers.3.kernel"' in git(repository, "diff", "--", f"{FOLDER}/test_a.1.json")
 
 
