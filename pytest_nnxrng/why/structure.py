@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pytest_nnxrng.compare.changed import Change, renamed
@@ -11,6 +11,7 @@ from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import is_below, parent, tail
 from pytest_nnxrng.leaf.placement import told
+from pytest_nnxrng.why import joined
 from pytest_nnxrng.why.cause import Cause, Evidence, named
 from pytest_nnxrng.why.renames import renames, shown
 
@@ -42,6 +43,13 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     if pairs or names:
         causes.append(_renamed(rules, names))
     known = {path for paths, _ in untied for path in paths}
+    left = (
+        [p for p in own_gone if p not in {*pairs, *known}],
+        [p for p in own_came if p not in {*pairs.values(), *known}],
+    )
+    for joins, is_now in _joins(evidence, *left):
+        causes += joined.causes(evidence, joins, is_now=is_now)
+        known.update(path for join in joins for path in (*join.parts, join.whole))
     every = {**pairs, **names}
     for word, found, mapped in (("added", came, every.values()), ("removed", gone, every)):
         paths = [path for path in found if path not in mapped and path not in known]
@@ -53,6 +61,18 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     moved = renamed(evidence.comparison.alone, pairs)
     changes = (*evidence.comparison.static, *moved)
     return [*causes, *static(c for c in changes if not _shows(c, [*differences, *both]))], pairs
+
+
+def _joins(
+    evidence: Evidence, gone: Sequence[str], came: Sequence[str]
+) -> Iterator[tuple[list[joined.Join], bool]]:
+    """What is joined now, and what was in the golden."""
+    old = {path: evidence.expected[path] for path in gone}
+    new = {path: evidence.obtained[path] for path in came}
+    yield (now := joined.joins(old, new)), True
+    told = {path for join in now for path in (*join.parts, join.whole)}
+    old, new = ({p: x for p, x in side.items() if p not in told} for side in (old, new))
+    yield joined.joins(new, old), False
 
 
 def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:

@@ -123,7 +123,7 @@ def _of_the_given_streams(evidence: Evidence, d: Difference) -> Verdict | None:
         return None
     if is_derived(d.path, evidence) and _unmoved(d.path, evidence):
         return "values", "the same draw, other numbers in places", evidence.proof
-    if not _may_be_redrawn(old, new):
+    if not may_be_redrawn(old, new):
         if d.numbers is not None and _is_edit(d):
             return "values", "a few elements are not those of the golden", "values"
         return None
@@ -168,7 +168,7 @@ def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
             return "values", "another number than the golden's", "values"
         return "values", "a few elements are not those of the golden", "values"
     redraw = next((word for word in _REDRAWS if word in words), "")
-    if redraw and old is not None and new is not None and _may_be_redrawn(old, new):
+    if redraw and old is not None and new is not None and may_be_redrawn(old, new):
         text = "likely the same: drawn anew, though the values do not tell from which key"
         return redraw, text, LIKELY
     return "unknown", "nothing is proven of these leaves", ""
@@ -209,7 +209,7 @@ def _constant(leaf: Leaf) -> float | None:
     return float(flat[0].real) if bool((flat == flat[0]).all()) else None
 
 
-def _may_be_redrawn(old: Leaf, new: Leaf) -> bool:
+def may_be_redrawn(old: Leaf, new: Leaf) -> bool:
     """Whether the new elements look like another sample of what the old ones were drawn from."""
     both = [
         np.asarray(x, np.float64).reshape(-1) for x in map(_elements, (old, new)) if x is not None

@@ -23,7 +23,10 @@ MEANINGS = {
     "variable_type": "the type of its Variable changed",
     "added": "the golden does not have it",
     "removed": "the golden has it, and the model no longer does",
-    "renamed": "same content, another path",
+    "renamed": (
+        "same content, another path; blocks that are stacked or unstacked, modules that are fused "
+        "or split, too"
+    ),
     "aliasing": "parameters were tied, or no longer are",
     "sharding": "its sharding changed, in metadata or in fact",
     "static": (

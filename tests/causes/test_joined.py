@@ -1,0 +1,150 @@
+"""A list of blocks that became a stack, modules that were fused, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from .conftest import Bench, words
+from .test_mutations import seeded
+from .test_owners import List
+
+HOW = ["check_init", "check", "abstract"]
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.up = nnx.Linear(4, 8, rngs=rngs)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
+        self.drop = nnx.Dropout(0.1, rngs=rngs)
+
+
+def stack(rngs: nnx.Rngs) -> Block:
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def make(rngs: nnx.Rngs) -> Block:
+        return Block(rngs)
+
+    return make(rngs)
+
+
+def unstacked(stacked: Block) -> list[Block]:
+    graph, state = nnx.split(stacked)
+    return [nnx.merge(graph, jax.tree.map(lambda x, i=i: x[i], state)) for i in range(3)]
+
+
+class Net(nnx.Module):
+    """``form``: a list, a stack, or the blocks of the stack in a list."""
+
+    def __init__(self, form: str, edit: bool = False, name: str = "blocks", *, rngs: nnx.Rngs):
+        self.first = nnx.Linear(2, 4, rngs=rngs)
+        if form == "list":
+            blocks: Any = List([Block(rngs) for _ in range(3)])
+        else:
+            blocks = stack(rngs)
+            if form == "slices":
+                blocks = List(unstacked(blocks))
+        if edit:
+            blocks[1].up.kernel[...] = blocks[1].up.kernel[...].at[0, 0].add(1.0)
+        setattr(self, name, blocks)
+
+
+class Attention(nnx.Module):
+    def __init__(self, form: str, *, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(2, 4, rngs=rngs)
+        parts = [nnx.Linear(4, 4, use_bias=False, rngs=rngs) for _ in range(3)]
+        if form == "split":
+            self.q, self.k, self.v = parts
+        else:
+            self.qkv = nnx.Linear(4, 12, use_bias=False, rngs=rngs)
+            if form == "fused":
+                self.qkv.kernel[...] = jnp.concatenate([p.kernel[...] for p in parts], axis=1)
+
+
+def causes(bench: Bench, how: str, make: Any, then: Any, now: Any) -> tuple[Any, ...]:
+    def body(args: Any) -> Callable[[Any], None]:
+        def check(snapshot: Any) -> None:
+            if how == "check":
+                snapshot.check(make(*args, rngs=seeded()))
+            else:
+                snapshot(abstract=how == "abstract").check_init(make, *args, rngs=seeded())
+
+        return check
+
+    bench.write(body(then))
+    return bench.causes(body(now))[0]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("then", "now", "rule"),
+    [
+        ("list", "stack", "blocks.{i} -> blocks: stacked ("),
+        ("stack", "list", "blocks -> blocks.{i}: unstacked ("),
+    ],
+)
+def test_a_stack_and_a_list_draw_other_keys(
+    bench: Bench, how: str, then: str, now: str, rule: str
+) -> None:
+    found = causes(bench, how, Net, (then,), (now,))
+    assert words(found) == {"renamed", "draws"}, found
+    by_word = {cause.word: cause for cause in found}
+    assert by_word["renamed"].text.startswith(rule)
+    drawn = by_word["draws"]
+    assert "params#2, params#6, params#10" in drawn.text
+    assert all(path.endswith("up.kernel") for path in drawn.leaves)
+
+
+@pytest.mark.parametrize("how", ["check_init", "check"])
+@pytest.mark.parametrize("name", ["blocks", "layers"])
+def test_slices_of_a_stack_are_the_stack(bench: Bench, how: str, name: str) -> None:
+    (cause,) = causes(bench, how, Net, ("slices",), ("stack", False, name))
+    assert cause.word == "renamed"
+    assert cause.text.startswith(f"blocks.{{i}} -> {name}: stacked, the same values (")
+
+
+@pytest.mark.parametrize("how", ["check_init", "check"])
+def test_of_slices_the_edited_one_is_named(bench: Bench, how: str) -> None:
+    found = causes(bench, how, Net, ("stack",), ("slices", True))
+    assert [cause.word for cause in found] == ["renamed", "values"], found
+    assert found[1].leaves == ("blocks.1.up.kernel",)
+
+
+@pytest.mark.parametrize("how", ["check_init", "check"])
+@pytest.mark.parametrize(
+    ("then", "now", "text"),
+    [
+        ("split", "fused", "q, k, v -> qkv: fused, the same values (qkv.kernel)"),
+        ("fused", "split", "qkv -> q, k, v: split, the same values (3 leaves)"),
+    ],
+)
+def test_what_is_fused_is_told_by_its_values(
+    bench: Bench, how: str, then: str, now: str, text: str
+) -> None:
+    found = causes(bench, how, Attention, (then,), (now,))
+    assert [cause.text for cause in found if cause.word == "renamed"] == [text], found
+    assert not words(found) & {"added", "removed", "unknown"}, found
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_nothing_shows_to_be_fused_is_not_claimed(bench: Bench, how: str) -> None:
+    found = causes(bench, how, Attention, ("split",), ("drawn anew",))
+    assert {"added", "removed"} <= words(found), found
+    assert "renamed" not in words(found)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_stack_of_another_length_is_not_claimed(bench: Bench, how: str) -> None:
+    def build(form: str, rngs: nnx.Rngs) -> nnx.Module:
+        model = Net(form, rngs=rngs)
+        if form == "list":
+            model.blocks = List([*model.blocks, Block(rngs)])
+        return model
+
+    found = causes(bench, how, build, ("list",), ("stack",))
+    assert "renamed" not in words(found), found
