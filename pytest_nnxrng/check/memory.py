@@ -54,8 +54,21 @@ class Memory:
         if digests is None:
             return
         known = _Known(check, digests, _reference(model))
-        self.by_weights.setdefault(digests.weights, {})[name] = known
-        self.by_id.setdefault(id(model), {})[name] = known
+        for checks in (
+            self.by_weights.setdefault(digests.weights, {}),
+            self.by_id.setdefault(id(model), {}),
+        ):
+            checks.pop(name, None)  # the last is last
+            checks[name] = known
+
+    def earlier(self, test: str, model: Any) -> ModelCheck:
+        """What the last check of this object in ``test`` came to; its name is in ``tests``."""
+        known = self.by_id.get(id(model), {})
+        mine = [(name, k) for name, k in known.items() if name[0] == test and k.model() is model]
+        if not mine:
+            return ModelCheck()
+        (_, check), last = mine[-1]
+        return replace(last.check, tests=(check,))
 
     def of(self, models: Iterable[Any]) -> ModelCheck:
         """What other tests found of all of these; that nothing is known if it is not of each."""

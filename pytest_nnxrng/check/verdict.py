@@ -100,6 +100,13 @@ def _model_check(asked: Asked) -> ModelCheck:
     return together([result.of_model for result in models])
 
 
+def _earlier(asked: Asked) -> ModelCheck:
+    """What the check before this one came to, of a model that a test checks step by step."""
+    if asked.kind != "value" or not asked.is_nnx:
+        return ModelCheck()
+    return asked.test.memory.earlier(asked.test.title, asked.value)
+
+
 def _elsewhere(test: TestChecks) -> ModelCheck:
     """What other tests of the run found of the models that the fixtures of this one hold."""
     known = test.memory.of(test.models())
@@ -122,6 +129,7 @@ def _mismatch(compared: Compared) -> why.Mismatch:
         build=asked.build,
         repeats=asked.repeats,
         model=_model_check(asked),
+        earlier=_earlier(asked),
         is_nnx=asked.is_nnx,
         given=asked.test.given(),
     )

@@ -80,7 +80,8 @@ class ModelCheck:
     """What became of the model that an output comes from, where it was checked before.
 
     ``moved``: a leaf that the golden and the model both have is not the same. ``tests`` are those
-    that checked it, unless the output's own test did. ``likely``: its state has moved since.
+    that checked it, unless the output's own test did; of an earlier check, its name. ``likely``:
+    its state has moved since.
     """
 
     checked: bool = False
@@ -138,6 +139,7 @@ class Evidence:
     untraceable: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
     model: ModelCheck = field(default_factory=ModelCheck)
+    earlier: ModelCheck = field(default_factory=ModelCheck)
     proof: str = "derivation"
 
 

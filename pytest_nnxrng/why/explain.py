@@ -36,7 +36,8 @@ class Mismatch:
 
     ``changes`` are those of the environment: name, then, now. ``build`` made the value, if the
     check called it; ``repeats`` is False if two calls gave two models. ``model`` is the check of
-    the model that an output comes from. ``given`` are the streams that the test was given.
+    the model that an output comes from, ``earlier`` the check before this one of the same model in
+    the same test. ``given`` are the streams that the test was given.
     """
 
     golden: Golden
@@ -48,6 +49,7 @@ class Mismatch:
     build: Build | None = None
     repeats: bool = True
     model: ModelCheck = field(default_factory=ModelCheck)
+    earlier: ModelCheck = field(default_factory=ModelCheck)
     is_nnx: bool = True
     given: Streams = field(default_factory=dict)
 
@@ -83,6 +85,7 @@ def _compared(mismatch: Mismatch) -> Evidence:
         changes=mismatch.changes,
         repeats=mismatch.repeats,
         model=mismatch.model,
+        earlier=mismatch.earlier,
     )
 
 

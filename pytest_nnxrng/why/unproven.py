@@ -153,6 +153,8 @@ def _drawn(stream: Mapping[str, Any]) -> int | None:
 def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
     """Of a leaf of a value that came finished."""
     old, new = d.expected, d.obtained
+    if evidence.earlier.checked:
+        return _since(evidence.earlier)
     if is_derived(d.path, evidence) and _unmoved(d.path, evidence):
         if _moved_whole(d):
             return "values", "the same draw, and every element moved since", evidence.proof
@@ -172,6 +174,14 @@ def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
         text = "likely the same: drawn anew, though the values do not tell from which key"
         return redraw, text, LIKELY
     return "unknown", "nothing is proven of these leaves", ""
+
+
+def _since(earlier: ModelCheck) -> Verdict:
+    """Of a model that this test checked before, and that has been trained or called since."""
+    (name,) = earlier.tests
+    if earlier.causes and earlier.moved:
+        return "follows", f"the model differed before this, in `{name}`", "an earlier check"
+    return "values", f"the model moved otherwise since `{name}`, which matches", "an earlier check"
 
 
 # Variables that calls and steps move, as NNX and its optimizers name them.

@@ -40,7 +40,10 @@ MEANINGS = {
     "rounding": "beyond the tolerance, yet of rounding's size",
     "values": "same keys and initialiser, other numbers: an edit",
     "forward": "an output moved, while the model that the test checked before it matches",
-    "follows": "an output moved, and so did a leaf of the model that the test checked before it",
+    "follows": (
+        "an output moved, and so did a leaf of the model that the test checked before it; or a "
+        "model that the test checked before, and that differed then"
+    ),
     "rng_state": "keys or counts of streams that the model holds",
     "nondeterministic": (
         "two builds in one process differ. Such a model is never written to a golden"
