@@ -16,8 +16,7 @@ import xxhash
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten
-from pytest_nnxrng.why.cause import ModelCheck, together
-from pytest_nnxrng.why.unproven import STATE
+from pytest_nnxrng.why.cause import STATE, ModelCheck, together
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,19 @@ _REWRITES = (
 
 LIKELY = "likely"
 
+# Variables that calls and steps move, as NNX and its optimizers name them.
+STATE = (
+    "BatchStat",
+    "Cache",
+    "OptState",
+    "OptArray",
+    "OptVariable",
+    "Intermediate",
+    "Metric",
+    "MetricState",
+    "Perturbation",
+)
+
 
 @dataclass(frozen=True)
 class Cause:

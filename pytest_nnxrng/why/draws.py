@@ -15,10 +15,11 @@ from pytest_nnxrng.compare.gap import gap_at_spots
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.paths import is_below, parent
 from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements
-from pytest_nnxrng.why.cause import Cause, Evidence, comparable, line_of, named, once
+from pytest_nnxrng.why.cause import STATE, Cause, Evidence, comparable, line_of, named, once
 from pytest_nnxrng.why.order import before_the_build, by_owners
 
 _FEWEST = 8  # elements, no two alike, from which a constant ratio says something
@@ -270,10 +271,25 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
                 change += _at_spots(old, new)
         groups.setdefault(change, []).append(path)
     groups.update(_by_factor(evidence, factors))
-    return [
-        Cause("initializer", tuple(found), f"{change}: {named(found)}", evidence.proof, change)
-        for change, found in groups.items()
-    ]
+    causes = []
+    for change, found in groups.items():
+        called = [path for path in found if _moved_by_a_call(evidence, path)]
+        made = [path for path in found if path not in called]
+        for word, paths in (("initializer", made), ("values", called)):
+            if paths:
+                text = change + (", since a call moved them" if word == "values" else "")
+                causes.append(
+                    Cause(word, once(paths), f"{text}: {named(paths)}", evidence.proof, text)
+                )
+    return causes
+
+
+def _moved_by_a_call(evidence: Evidence, path: str) -> bool:
+    """Whether a module around a finished leaf holds state that moved: spectral norm's, say."""
+    return evidence.proof != "derivation" and any(
+        d.expected is not None and d.expected.type in STATE and is_below(path, parent(d.path))
+        for d in evidence.comparison.differences
+    )
 
 
 def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapping[str, list[str]]:

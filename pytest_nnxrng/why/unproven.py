@@ -14,6 +14,7 @@ from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import (
     LIKELY,
+    STATE,
     Cause,
     Evidence,
     ModelCheck,
@@ -182,20 +183,6 @@ def _since(earlier: ModelCheck) -> Verdict:
     if earlier.causes and earlier.moved:
         return "follows", f"the model differed before this, in `{name}`", "an earlier check"
     return "values", f"the model moved otherwise since `{name}`, which matches", "an earlier check"
-
-
-# Variables that calls and steps move, as NNX and its optimizers name them.
-STATE = (
-    "BatchStat",
-    "Cache",
-    "OptState",
-    "OptArray",
-    "OptVariable",
-    "Intermediate",
-    "Metric",
-    "MetricState",
-    "Perturbation",
-)
 
 
 def _constants(old: Leaf, new: Leaf) -> str:

@@ -71,3 +71,41 @@ def test_another_model_of_the_test_is_no_earlier_step(bench: Bench) -> None:
     found = bench.causes(lambda snapshot: check(snapshot, jnp.linspace(1, 2, 8)))
     assert found[0] == ()
     assert words(found[1]) == {"unknown"}, found
+
+
+class Spectral(nnx.Module):
+    """As spectral norm: each call divides the weight by a norm, which it keeps as its state."""
+
+    def __init__(self, scale: float = 1.0, *, rngs: nnx.Rngs) -> None:
+        def init(*args: Any, **kwargs: Any) -> Any:
+            return nnx.initializers.lecun_normal()(*args, **kwargs) * scale
+
+        self.sigma = nnx.BatchStat(jnp.ones(()))
+        self.linear = nnx.Linear(4, 8, kernel_init=init, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.linear.kernel[...]
+        self.sigma[...] = jnp.abs(kernel).max() * 0.7 + 0.2
+        self.linear.kernel[...] = kernel / self.sigma[...]
+        return self.linear(x)
+
+
+class Holder(nnx.Module):
+    def __init__(self, scale: float, *, rngs: nnx.Rngs) -> None:
+        self.norm = Spectral(scale, rngs=rngs)
+
+
+@pytest.mark.parametrize(("calls", "scale", "word"), [(2, 1.0, "values"), (0, 0.5, "initializer")])
+def test_a_weight_that_a_call_scales_is_no_initializer(
+    bench: Bench, calls: int, scale: float, word: str
+) -> None:
+    def check(snapshot: Any, calls: int, scale: float) -> None:
+        model = Holder(scale, rngs=seeded())
+        for _ in range(calls):
+            model.norm(jnp.ones((3, 4)))
+        snapshot.check(model)
+
+    bench.write(lambda snapshot: check(snapshot, int(calls > 0), 1.0))
+    (found,) = bench.causes(lambda snapshot: check(snapshot, calls, scale))
+    told = [cause.word for cause in found if "norm.linear.kernel" in cause.leaves]
+    assert told == [word], found
