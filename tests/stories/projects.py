@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import os
 import re
 import sys
+import tempfile
 import textwrap
 import warnings
 from collections.abc import Generator, Iterable, Mapping
@@ -16,6 +18,7 @@ from typing import ClassVar
 
 import jax
 import pytest
+from forks import Forks, Workers, settings
 
 # JAX cannot be imported twice: it must be here before pytester's first run brings it.
 import pytest_nnxrng.check.snapshot  # noqa: F401
@@ -221,8 +224,11 @@ class Project:
         if not any(str(arg).startswith("--reruns") for arg in args):
             # Under workers it leaves a thread behind, which in its older versions never rests.
             args = ("-p", "no:rerunfailures", *args)
+        plugins: list[object] = [self.imports]
+        if any(str(arg).startswith(("-n", "--tx")) for arg in args):
+            plugins.append(Workers(_forks().address))
         with _as_it_was(self.path):
-            return Run(self.pytester.runpytest_inprocess(*map(str, args), plugins=[self.imports]))
+            return Run(self.pytester.runpytest_inprocess(*map(str, args), plugins=plugins))
 
     def update(self, *args: str | Path) -> Run:
         return self.run("--nnx-update-snapshots", *args)
@@ -234,12 +240,29 @@ class Project:
         return self
 
     def run_apart(self, *args: str | Path) -> Run:
-        """Run pytest in a process of its own."""
+        """Run pytest in a process of its own, which JAX does not have to be imported in."""
+        forks = _forks()
+        if settings(os.environ) != forks.settings:
+            return self.run_fresh(*args)
+        base = tempfile.mkdtemp(prefix="runpytest-", dir=self.path)
+        code, out, err = forks.run([f"--basetemp={base}", *map(str, args)], self.path)
+        return Run(pytest.RunResult(code, out, err, duration=0.0))
+
+    def run_fresh(self, *args: str | Path) -> Run:
+        """Run pytest as a user does, in a process that has imported nothing."""
         return Run(self.pytester.runpytest_subprocess(*map(str, args)))
 
     def run_workers(self, *args: str | Path) -> Run:
         """Run pytest with two workers; the controller is this process."""
         return self.run("-n", "2", *args)
+
+
+_ENVIRON = dict(os.environ)  # before any story changes it
+
+
+@functools.cache
+def _forks() -> Forks:
+    return Forks(_ENVIRON)
 
 
 class _Imports:
