@@ -117,7 +117,7 @@ def _settle(
 ) -> None:
     from pytest_nnxrng.check import agreement
     from pytest_nnxrng.golden.policy import Outcome
-    from pytest_nnxrng.report.text import Failure
+    from pytest_nnxrng.report.paint import Failure
 
     if call.when == "setup" and report.passed:
         return
@@ -132,7 +132,7 @@ def _settle(
     if not checks.fails or not report.failed or call.when == "teardown":
         return
     if (told := _mismatch(call)) is not None:
-        report.longrepr = Failure.of(told.full, told.headline)
+        report.longrepr = Failure.of(told.full, told.headline, told.place)
     else:
         report.sections.append(("nnx_snapshot", _told(item, checks).full))
 
@@ -150,8 +150,13 @@ def _told(item: pytest.Item, checks: TestChecks) -> Told:
     root, made = item.config.rootpath, checks.settings
     shown = [(result, golden_name(result.path, root, made)) for result in checks.failing]
     command = "" if made.against else _command(item)
-    verbosity = item.config.get_verbosity()
-    told = text.failure(shown, command, against=made.against, verbosity=verbosity)
+    told = text.failure(
+        shown,
+        command,
+        against=made.against,
+        verbosity=item.config.get_verbosity(),
+        brief=item.config.getoption("tbstyle", None) == "short",
+    )
     return told.after(checks.unlike)
 
 
@@ -292,15 +297,19 @@ class Recorder:
         if row["failure"] is not None and not hasattr(self.config, "workerinput"):
             self._tell(report, **row["failure"])
 
-    def _tell(self, report: pytest.TestReport, full: str, headline: str, key: str) -> None:
+    def _tell(
+        self, report: pytest.TestReport, full: str, headline: str, key: str, place: str
+    ) -> None:
         """Give the report its text, which comes plain from a worker; one change is told once."""
-        from pytest_nnxrng.report.text import Failure, again
+        from pytest_nnxrng.report.paint import Failure
+        from pytest_nnxrng.report.text import again
 
         first = report.nodeid
         if key and self.config.get_verbosity() < 1:
             first = self.told.setdefault(key, first)
         text = full if first == report.nodeid else again(headline, first)
-        report.longrepr = Failure.of(text, headline)
+        is_line = self.config.getoption("tbstyle", None) == "line"
+        report.longrepr = Failure.of(text, headline, place, is_line=is_line)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -119,6 +119,15 @@ def test_the_ways_to_say_more_or_less(mixed: Project, args: list[str]):
         assert "PASSED tests/test_model.py::test_matched" in run.text
 
 
+def test_a_line_each_where_a_line_is_asked_for(mixed: Project):
+    run = mixed.run("--tb=line")
+    assert [line for line in run.lines if ".py:" in line and ": test_" in line] == [
+        "test_model.py:9: test_changed.output: forward: the model matches, its output does not",
+        "test_model.py:19: test_missing.a-rather-long-name-for-a-check: the golden is missing",
+    ]
+    run.does_not_say("  leaves ", "environment: as recorded")
+
+
 def test_the_short_summary_says_what_it_is_about(mixed: Project):
     lines = "\n".join(mixed.env(CI="1").run().failures)
     assert "test_changed.output: forward: the model matches, its output does not" in lines

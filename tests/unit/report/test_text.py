@@ -10,12 +10,13 @@ from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.report.paint import Failure, style
 from pytest_nnxrng.report.rows import WIDTH
 from pytest_nnxrng.report.summary import lines
-from pytest_nnxrng.report.text import Failure, again, failure, headline, style
+from pytest_nnxrng.report.text import again, failure, headline
 from pytest_nnxrng.run.outcomes import Finding, Totals
 from pytest_nnxrng.run.settings import Mode
-from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.why.cause import Cause, Evidence
 
 COMMAND = "pytest --nnx-update-snapshots tests/test_a.py::test_mlp"
 GOLDEN = "tests/__nnx_snapshots__/test_a/test_mlp.output.json"
@@ -34,6 +35,7 @@ class Shown:
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
     changes: tuple = ()
     causes: tuple = field(default_factory=tuple)
+    evidence: Evidence | None = None
 
 
 def leaf(values, path="layer.kernel", dtype=np.float32, **more):
@@ -461,6 +463,71 @@ def test_a_failure_paints_itself():
     )
     assert made == "x: the golden is missing\n  file    y"
     assert str(made.reprcrash) == made.reprcrash.message == "golden x"
+
+
+def test_a_failure_in_one_line_paints_that_alone():
+    made = Failure.of("x\n  file    y", "golden x", "tests/test_a.py:7", is_line=True)
+    made.toterminal(None)
+    assert str(made.reprcrash) == "tests/test_a.py:7: golden x"
+    assert made.reprcrash.message == "golden x", "for pytest's short summary and JUnit's file"
+
+
+def test_the_place_of_a_failure_is_its_first_check():
+    told = failure([(Shown(where="tests/a.py:3: check(x)"), GOLDEN), (Shown(), GOLDEN)])
+    assert told.place == "tests/a.py:3"
+
+
+# -- long and short --------------------------------------------------------------------
+
+
+def drawn(*draws, end):
+    old, new = (leaf([n], "a.kernel", draws=(f"params#{n}",)) for n in draws)
+    streams = tuple({"params": {"key": [0, 0], "count": 0, "end": n}} for n in end)
+    both = compared((old,), (new,))
+    seen = Evidence("init", both, {"a.kernel": old}, {"a.kernel": new}, streams)
+    return {"comparison": both, "evidence": seen}
+
+
+@pytest.mark.parametrize("word", ["draws", "stream", "seed"])
+def test_the_key_map_stands_behind_v_where_keys_moved(word):
+    cause = Cause(word, ("a.kernel",), "1 more key", "", "1 more key")
+    shown = Shown(**drawn(0, 1, end=(1, 2)), causes=(cause,))
+    assert (
+        "  keys\n"
+        "    params  key 0 0  1 key -> 2\n"
+        "      golden   │        │ #0 │\n"
+        "      now      │   #0   │ #1 │\n"
+        "                 1 more   +1\n"
+        "        more   #0  nothing random\n"
+        "        moved  #0 -> #1  a.kernel\n"
+        "  leaves  "
+    ) in failure([(shown, GOLDEN)], verbosity=1).full
+    assert "  keys" not in failure([(shown, GOLDEN)]).full
+
+
+def test_no_key_map_of_what_moved_otherwise():
+    cause = Cause("values", ("a.kernel",), "other values")
+    shown = Shown(**drawn(0, 1, end=(1, 2)), causes=(cause,))
+    assert "  keys" not in failure([(shown, GOLDEN)], verbosity=2).full
+
+
+def test_the_short_text_has_one_leaf_and_no_environment_but_one_that_changed():
+    both = compared((leaf([1], "a"), leaf([2], "b")), (leaf([3], "a"), leaf([4], "b")))
+    short = failure([(Shown(both), GOLDEN)], brief=True).full
+    assert "  a  Param float32[1]" in short
+    assert "  ... and 1 more leaves that differ (-vv: all)" in short
+    assert "environment" not in short
+    changed = Shown(both, changes=(("jax", "0.9", "0.10"),))
+    assert "jax 0.9 -> 0.10" in failure([(changed, GOLDEN)], brief=True).full
+
+
+def test_against_other_code_there_is_no_golden_that_recorded_an_environment():
+    both = compared((leaf([1]),), (leaf([2]),))
+    assert "environment" not in failure([(Shown(both), GOLDEN)], against="main (a1b2c3d)").full
+    changed = Shown(both, changes=(("jax", "0.9", "0.10"),))
+    told = failure([(changed, GOLDEN)], against="jax 0.9").full
+    assert "  not as in jax 0.9:\n      jax 0.9 -> 0.10" in told
+    assert "golden's environment" not in told
 
 
 # -- the summary -----------------------------------------------------------------------
