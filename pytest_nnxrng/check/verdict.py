@@ -155,7 +155,7 @@ def decide(explained: Explained) -> Result:
         agrees=asked.agrees,
         left=bool(found.left),
         astray=found.astray,
-        causes={cause.accepted_as for cause in explained.causes},
+        causes={cause.named_in(asked.test.settings.mode.only) for cause in explained.causes},
     )
     problem = "" if compared.error is None else str(compared.error)
     return Result(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_nnxrng.hooks.session import Ending
     from pytest_nnxrng.report.text import Told
     from pytest_nnxrng.run.outcomes import Check, Row
+    from pytest_nnxrng.run.settings import Settings
 
 
 _BESIDE: pytest.StashKey[dict[Path, bool]] = pytest.StashKey()
@@ -218,11 +219,18 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
+def _is_reported(made: Settings) -> bool:
+    """Whether there will be more to read than the terminal's text."""
+    return made.report is not None or os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
+    from pytest_nnxrng.report.text import key_map
     from pytest_nnxrng.run.outcomes import Check
+    from pytest_nnxrng.why.cause import line_of
 
     root, made = item.config.rootpath, item.config.stash[SETTINGS]
     golden = golden_name(result.path, root, made)
@@ -256,6 +264,8 @@ def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
         moved=result.written and result.moves,
         obtained=result.obtained,
         withheld=(result.withheld or otherwise) if result.decision.fails else "",
+        where=line_of(result.where),
+        keymap=tuple(key_map(result)) if _is_reported(made) else (),
     )
 
 

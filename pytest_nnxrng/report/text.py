@@ -16,6 +16,7 @@ from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.report import keymap, rows
 from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap
+from pytest_nnxrng.run.outcomes import KEYED
 from pytest_nnxrng.why.cause import Cause, Evidence, line_of
 from pytest_nnxrng.why.structure import attribute
 
@@ -25,8 +26,6 @@ _LONGEST = 300  # characters of a headline
 _PATTERNS = 4
 # Causes that say that something moved, and not what moved it: the reader needs the numbers.
 OPEN = frozenset(("rounding", "values", "forward", "rng_state", "nondeterministic", "unknown"))
-# Causes of which the key map is a picture.
-_KEYED = frozenset(("draws", "stream", "seed"))
 # Causes whose finding tells what happened without the word.
 _PLAIN = frozenset(("draws",))
 
@@ -167,7 +166,8 @@ def _check(shown: Shown, golden: str, against: str, verbosity: int, brief: bool)
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += _causes(shown.causes, verbosity)
-        lines += _keys(shown) if verbosity >= 1 else []
+        if verbosity >= 1 and (drawn := key_map(shown, rows.WIDTH - 4)):
+            lines += ["  keys", *(f"    {line}" for line in drawn)]
         lines += _leaves(shown.comparison, shown.causes, verbosity, brief)
         lines += _environment(shown.changes, against, brief)
     return "\n".join([*lines, *shown.also.splitlines()])
@@ -251,17 +251,17 @@ def _folded(cause: Cause) -> list[str]:
     return [part for pattern in shown for part in wrap(pattern, "            ")]
 
 
-def _keys(shown: Shown) -> list[str]:
+def key_map(shown: Shown, width: int = rows.WIDTH) -> list[str]:
     """The key map of golden and run, where keys are what moved it."""
     seen = shown.evidence
-    if seen is None or _KEYED.isdisjoint(cause.word for cause in shown.causes):
+    if seen is None or KEYED.isdisjoint(cause.word for cause in shown.causes):
         return []
     sides = zip(seen.streams, (seen.expected, seen.obtained), strict=True)
     both = [
         keymap.Keys.of(streams, {path: leaf.draws or () for path, leaf in leaves.items()})
         for streams, leaves in sides
     ]
-    return ["  keys", *(f"    {line}" for line in keymap.aligned(both[0], both[1], rows.WIDTH - 4))]
+    return [_printable_line(line) for line in keymap.aligned(both[0], both[1], width)]
 
 
 # -- leaves ----------------------------------------------------------------------------

@@ -173,11 +173,39 @@ def test_github_gets_annotations_and_a_summary(mixed: Project):
     step = mixed.path / "summary.md"
     run = mixed.env(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(step)).run("--nnx-report=out")
     commands = [line for line in run.lines if line.startswith("::error ")]
-    assert len(commands) == 1
-    assert "forward: the model matches, its output does not (1 golden)" in commands[0]
+    assert [line.partition("::")[2] for line in commands] == [
+        "error file=test_model.py,line=9,title=nnx_snapshot%3A forward::forward: the model "
+        "matches, its output does not (1 golden)",
+        "error file=test_model.py,line=19,title=nnx_snapshot%3A missing::missing: there is no "
+        "golden yet (2 goldens)",
+    ]
     told = step.read_text(encoding="utf-8")
     assert "| **forward** the model matches, its output does not | 1 | 1 | 1 |" in told
     assert told == (mixed.path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_one_change_of_a_word_is_accepted_by_its_id_and_another_is_not(project: Project):
+    project.test(
+        """
+        from models import MLP
+
+        def test_one(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(MLP, 2, SIZE, 3, rngs=rngs)
+
+        def test_two(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(MLP, 2, 4, WIDTH, rngs=rngs)
+
+        SIZE, WIDTH = 4, 3
+        """
+    ).made()
+    project.change("tests/test_model.py", "4, 3\n", "5, 2\n")
+    run = project.run().came_to(failed=2)
+    ids = [line for line in run.summary if line.startswith("  pytest --nnx-update-only=")]
+    assert len(ids) == 2
+    project.run(ids[0].split()[1]).came_to(passed=1, failed=1).says("1 written")
+    project.run("--nnx-update-only=0123abcd").came_to(passed=1, failed=1).says(
+        "--nnx-update-only: no change of this run is 0123abcd."
+    )
 
 
 def test_nothing_of_github_elsewhere(mixed: Project):

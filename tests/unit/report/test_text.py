@@ -1,6 +1,6 @@
 """Failures and the summary as text: every kind's words, in 80 columns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -547,7 +547,7 @@ def test_the_summary_of_a_run_that_has_everything():
         headroom=0.12345, worst="layer.kernel in g.json", unproven_rounding=1, moved=8, movable=2,
     )  # fmt: skip
     findings = [
-        Finding("draws", "two more keys", ("a", "b"), 3, 2),
+        Finding("draws", "two more keys", ("a", "b"), 3, 2, "src/m.py:14"),
         Finding("shape", "w", ("a",), 1),
     ]
     unused, gone = [["u[0].json", "u[0].1.safetensors"]], [["g.json", "g.1.safetensors"]]
@@ -562,7 +562,9 @@ def test_the_summary_of_a_run_that_has_everything():
         "1 matched only by rounding although the environment is the one recorded: those numbers "
         "do not repeat to the bit here",
         "Checked without values, the golden or the check being abstract: 7.",
-        "draws: two more keys (2 goldens, 3 leaves, 2 tests) shape: w (1 golden, 1 leaf) a note",
+        "draws: two more keys (2 goldens, 3 leaves, 2 tests) at src/m.py:14 "
+        f"pytest --nnx-update-only={findings[0].id} shape: w (1 golden, 1 leaf) "
+        f"pytest --nnx-update-only={findings[1].id} a note",
         "To write or accept them: pytest --nnx-update-snapshots",
         "To accept only what moved by certain causes: --nnx-update-only=draws,shape",
         "Equal to goldens of tests that are gone: 2. To move these to where their tests are now: "
@@ -592,6 +594,35 @@ def test_what_was_asked_for_in_vain_is_not_advised_again():
     assert some in told(Mode(update=True, only=frozenset(["shape"])))
     assert every not in told(Mode(update=True))
     assert some not in told(Mode(update=True))
+
+
+def test_each_of_several_changes_has_its_command():
+    one, two = Finding("draws", "1 more key", ("a",), 3), Finding("draws", "the other", ("b",), 3)
+    both = replace(two, together=(one.id, two.id))
+    follows, unknown = Finding("follows", "it", ("c",), 1), Finding("unknown", "?", ("d",), 1)
+
+    def told(*findings, report="", mode=None, against=""):
+        mode = mode or Mode()
+        shown = lines(Totals(changed=2), (), (), (), (), findings, against, mode, report)
+        return [line for line in shown if line.startswith("  ")]
+
+    assert told(one, two) == [
+        f"  pytest --nnx-update-only={one.id}",
+        f"  pytest --nnx-update-only={two.id}",
+    ]
+    assert told(one, both, report="out dir") == [
+        f"  nnxrng accept 'out dir' --cause {one.id}",
+        f"  nnxrng accept 'out dir' --cause {one.id},{two.id}",
+    ]
+    assert told(replace(one, together=both.together), both) == [
+        f"  pytest --nnx-update-only={one.id},{two.id}"
+    ], "once"
+    assert told(one) == told(one, follows, unknown) == [], "the line at the end does"
+    assert told(one, two, against="main: 2 changed") == []
+    assert told(one, two, mode=Mode(update=True)) == []
+    assert told(one, two, mode=Mode(update=True, only=frozenset([one.id]))) == [
+        f"  pytest --nnx-update-only={two.id}"
+    ]
 
 
 @pytest.mark.parametrize("which", ["unused", "gone", "deleted"])
