@@ -155,7 +155,7 @@ def _told(item: pytest.Item, checks: TestChecks) -> Told:
         shown,
         command,
         against=made.against,
-        verbosity=item.config.get_verbosity(),
+        verbosity=item.config.getoption("verbose", 0),
         brief=item.config.getoption("tbstyle", None) == "short",
     )
     return told.after(checks.unlike)
@@ -315,7 +315,7 @@ class Recorder:
         from pytest_nnxrng.report.text import again
 
         first = report.nodeid
-        if key and self.config.get_verbosity() < 1:
+        if key and self.config.getoption("verbose", 0) < 1:
             first = self.told.setdefault(key, first)
         text = full if first == report.nodeid else again(headline, first)
         is_line = self.config.getoption("tbstyle", None) == "line"
