@@ -6,6 +6,7 @@ tree is a repository of its own that borrows the objects of the user's.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from pytest_nnxrng.against.git import GitError, ask, knows, names
 from pytest_nnxrng.run.settings import BadSetting
 
 _SUBMODULE = "160000"
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:(\w{64})\n"
+)
+_POINTER_BYTES = 1024
 
 
 def make(top: Path, commit: str, tree: Path, label: str) -> list[str]:
@@ -23,7 +29,7 @@ def make(top: Path, commit: str, tree: Path, label: str) -> list[str]:
     """
     try:
         _check_out(top, commit, tree)
-        return _submodules(top, commit, tree, label)
+        return [*_large_files(top, tree, label), *_submodules(top, commit, tree, label)]
     except (GitError, OSError) as error:
         told = str(error).strip().splitlines() or ["no reason given"]
         raise BadSetting(
@@ -83,3 +89,30 @@ def _holds(repository: Path, commit: str) -> bool:
     except GitError:
         return False
     return True
+
+
+# -- Git LFS -----------------------------------------------------------------------------------
+
+
+def _large_files(top: Path, tree: Path, label: str) -> list[str]:
+    """Fill in what Git LFS holds, as far as it is here: nothing is downloaded."""
+    pointers = [tree / name for name in names(tree, "ls-files", ":(attr:filter=lfs)")]
+    store = Path(ask(top, "rev-parse", "--path-format=absolute", "--git-path", "lfs/objects"))
+    lacking = []
+    for path in pointers:
+        found = _POINTER.match(path.read_bytes()[:_POINTER_BYTES]) if path.is_file() else None
+        if found is None:
+            continue
+        oid = found[1].decode()
+        held = store / oid[:2] / oid[2:4] / oid
+        if held.is_file():
+            shutil.copyfile(held, path)
+        else:
+            lacking.append(path.relative_to(tree).as_posix())
+    if not lacking:
+        return []
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return [
+        f"{lacking[0]}{more} of {label}, kept by Git LFS, was not in this clone: the tests found "
+        f"a pointer there. To fetch it: git lfs fetch origin {label.partition(' ')[0]}"
+    ]

@@ -5,27 +5,30 @@ The engine is that of the checks: what is expected takes the golden's place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from pytest_nnxrng.check.capture import refuse_nothing
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.compare.differences import compare as compared
+from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.reference import Names, Reference, renamed
-from pytest_nnxrng.leaf.dtypes import is_key
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
 from pytest_nnxrng.leaf.flat import Flat, aligned
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, holds_nnx
 from pytest_nnxrng.report import pair
+from pytest_nnxrng.report.fold import folded
 from pytest_nnxrng.run import settings
 from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why.cause import Cause
@@ -125,13 +128,15 @@ def held(
     ours = _flat(obtained, options)
     if isinstance(expected, Reference):
         theirs, notes = expected.beside(ours.leaves)
+        paired = {leaf.path for leaf in theirs}
         theirs_flat = Flat(theirs, {})
+        ours = Flat(tuple(leaf for leaf in ours.leaves if leaf.path in paired), {})
+        found = _judged(made, options, ours, theirs_flat, holds_nnx(obtained), title, notes)
+        return replace(found, notes=(*notes, *_swaps(found.differences, expected)))
+    theirs_flat, notes = _flat(expected, options), ()
+    if names is not None:
+        theirs_flat = Flat(renamed(theirs_flat.leaves, names), {})
         ours = Flat(ours.leaves, {})
-    else:
-        theirs_flat, notes = _flat(expected, options), ()
-        if names is not None:
-            theirs_flat = Flat(renamed(theirs_flat.leaves, names), {})
-            ours = Flat(ours.leaves, {})
     return _judged(made, options, ours, theirs_flat, holds_nnx(obtained), title, notes)
 
 
@@ -169,6 +174,30 @@ def _judged(
     mismatch = Mismatch(golden, ours, found, (), allowed, kind="value", is_nnx=nnx_value)
     causes = explain(mismatch)
     return Same(found, tuple(_without_accept(cause) for cause in causes), title, notes)
+
+
+def _swaps(differences: Iterable[Difference], expected: Reference) -> list[str]:
+    """What would agree with its last two axes swapped, as a torch Linear's weight has them."""
+    found: dict[bool, list[str]] = {}
+    for d in differences:
+        if d.expected is not None and d.obtained is not None and _is_swap(d.expected, d.obtained):
+            found.setdefault(expected.is_swapped(d.path), []).append(d.path)
+    advice = {False: "name them in transpose", True: "leave them out of transpose"}
+    return [
+        f"the same with their last two axes swapped ({advice[named]}): {', '.join(folded(paths))}"
+        for named, paths in found.items()
+    ]
+
+
+def _is_swap(expected: Leaf, obtained: Leaf) -> bool:
+    shape = expected.shape
+    if len(shape) < 2 or (*shape[:-2], shape[-1], shape[-2]) != obtained.shape:
+        return False
+    if expected.read is None or obtained.read is None or not is_inexact(expected.dtype):
+        return False
+    theirs, ours = (np.asarray(read(), np.float64) for read in (expected.read, obtained.read))
+    limit = Tolerance(WEIGHTS).of(expected.dtype) * np.abs(theirs).max(initial=0.0)
+    return bool((np.abs(np.swapaxes(theirs, -1, -2) - ours) <= limit).all())
 
 
 def _told(leaf: Leaf) -> Leaf:

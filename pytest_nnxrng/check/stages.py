@@ -27,7 +27,7 @@ from pytest_nnxrng.leaf.modules import Modules
 from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace
-from pytest_nnxrng.why.cause import Cause, same_fingerprints
+from pytest_nnxrng.why.cause import Cause, Evidence, same_fingerprints
 from pytest_nnxrng.why.explain import Changes
 
 
@@ -139,3 +139,4 @@ class Explained:
 
     compared: Compared
     causes: tuple[Cause, ...] = ()
+    evidence: Evidence | None = None

@@ -20,7 +20,7 @@ from pytest_nnxrng.golden.naming import Identity
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.run.progress import Progress
 from pytest_nnxrng.run.settings import Settings
-from pytest_nnxrng.why.cause import Cause, ModelCheck
+from pytest_nnxrng.why.cause import Cause, Evidence, ModelCheck
 
 
 class SnapshotError(Exception):
@@ -71,7 +71,8 @@ class Result:
     ``left_out`` says of the leaves of an abstract model that have no spots why not. ``left``
     names the device of the run that writes the golden, in place of this one. ``target`` is where
     an update would write it, ``obtained`` what the report holds for that (see ``Check``), and
-    ``withheld`` says why an update would not write it.
+    ``withheld`` says why an update would not write it. ``evidence`` is what ``causes`` were named
+    from.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Result:
     left_out: Mapping[str, str] = field(default_factory=dict)
     left: str = ""
     causes: tuple[Cause, ...] = ()
+    evidence: Evidence | None = None
     whole_model: bool = False
     fingerprints: bool = True
     spread: bool = False  # over devices, among which sums round in another order

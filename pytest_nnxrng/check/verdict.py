@@ -24,6 +24,7 @@ from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.trace.build import Build, streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck, together
+from pytest_nnxrng.why.diagnose import diagnose
 
 
 def compare(obtained: Obtained) -> Compared:
@@ -79,7 +80,8 @@ def explain(compared: Compared) -> Explained:
     path = compared.obtained.found.path
     try:
         with asked.test.progress.step(f"explaining {path.name}"):
-            return replace(explained, causes=why.explain(_mismatch(compared)))
+            seen = why.gather(_mismatch(compared))
+            return replace(explained, causes=diagnose(seen), evidence=seen)
     except GoldenError as error:
         return replace(explained, compared=replace(compared, error=error))
     except BadFlag:
@@ -161,7 +163,7 @@ def decide(explained: Explained) -> Result:
         agrees=asked.agrees,
         left=bool(found.left),
         astray=found.astray,
-        causes={cause.accepted_as for cause in explained.causes},
+        causes={cause.named_in(asked.test.settings.mode.only) for cause in explained.causes},
     )
     problem = "" if compared.error is None else str(compared.error)
     return Result(
@@ -178,6 +180,7 @@ def decide(explained: Explained) -> Result:
         lacks=_lacks(compared),
         changes=obtained.changes,
         causes=explained.causes,
+        evidence=explained.evidence,
         whole_model=asked.is_whole_model,
         fingerprints=obtained.fingerprints,
         spread=any(leaf.slabs is not None for leaf in obtained.flat.leaves),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_nnxrng.command import pending
-from pytest_nnxrng.command.artifact import opened, within
+from pytest_nnxrng.command.artifact import DEFAULT, opened, within
 from pytest_nnxrng.command.proposal import (
+    FOLLOWS,
     Plan,
     Proposal,
     Selection,
@@ -169,8 +171,28 @@ def _end(
         if target in {p.target for p in wanted}:
             screen.say(f"refused: {target}: {reason}", "red")
     screen.say(_sentence(chosen, wanted, outcome, args, len(left)))
+    if behind := followers(made, left, outcome.written):
+        screen.say(_left_behind(made, behind, args), "yellow")
     if left and not args.dry_run:
         pending.left(made, left, args, screen)
+
+
+def followers(made: Plan, left: Sequence[Proposal], written: Sequence[str]) -> list[Proposal]:
+    """What is left of the outputs whose model was accepted: they followed from it."""
+    tests = {test for p in made.proposals if p.target in written for test in p.tests}
+    return [p for p in left if FOLLOWS in made.words(p) and not tests.isdisjoint(p.tests)]
+
+
+def _left_behind(made: Plan, behind: Sequence[Proposal], args: argparse.Namespace) -> str:
+    numbers = sorted({number for proposal in behind for number in proposal.changes})
+    words = ["nnxrng", "accept", *(args.reports or [DEFAULT])]
+    words += ["--root", args.root] if args.root else []
+    command = shlex.join([*words, "--cause", ",".join(map(str, numbers))])
+    return (
+        f"{plural(len(behind), 'golden')} followed from what was written, and stayed as before. "
+        "A run would now call them `forward`: their model matches, and they do not. If they are "
+        f"right: {command}"
+    )
 
 
 def _sentence(

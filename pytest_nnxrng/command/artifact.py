@@ -23,6 +23,7 @@ DEFAULT = "nnx-report"
 _LARGEST = 16 << 30  # bytes that a zip may hold: more is no report, but a bomb
 _OBTAINED = ("path", "digest", "target")
 _CAUSE = ("word", "text", "finding")
+_LISTS = {"causes": dict, "differences": dict, "modules": dict, "notes": str, "keymap": str}
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _parsed(row: Any) -> Check:
     for key in ("test", "golden", "status"):
         _text(row, key)
     known = {f.name: _like(row[f.name], f) for f in fields(Check) if f.name in row}
-    for key, kind in (("causes", dict), ("differences", dict), ("modules", dict), ("notes", str)):
+    for key, kind in _LISTS.items():
         value = known.setdefault(key, [])
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise ValueError(f'"{key}" is no list')

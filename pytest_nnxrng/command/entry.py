@@ -18,7 +18,10 @@ SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; what goes wrong is one message on stderr."""
-    args = parser().parse_args(argv)
+    made = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(made)
+    args = made.parse_args(argv)
     screen = Screen.of()
     try:
         code = import_module(f"pytest_nnxrng.command.{args.module}").run(args, screen)
@@ -39,6 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(code)
 
 
+def _complete(made: argparse.ArgumentParser) -> None:
+    """Answer a shell that completes a command line, and end, where argcomplete is installed."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(made)
+
+
 def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
@@ -46,7 +57,7 @@ def _told(error: Exception) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all verbs (completion tools find it here)."""
+    """The parser of all verbs (completion tools find it here, too)."""
     made = argparse.ArgumentParser(
         prog="nnxrng",
         description="Look at the goldens of pytest-nnxrng, compare them, and accept what moved.",

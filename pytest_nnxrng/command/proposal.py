@@ -141,7 +141,7 @@ class _Causes:
         """The change that a cause is of. What follows is told apart by what it follows from."""
         if cause["word"] != FOLLOWS:
             return _key(cause)
-        word, text = self._without(check)
+        word, text = self._without(check, cause["finding"])
         return word, f"likely {text}" if cause["evidence"] == "likely" else text
 
     def of(self, check: Check) -> dict[Key, tuple[int, str]]:
@@ -156,11 +156,16 @@ class _Causes:
             found[self._without(check)] = (len(check.differences) or check.leaves, "")
         return found
 
-    def _without(self, check: Check) -> Key:
-        """What stands for the causes of a check that has none of its own."""
+    def _without(self, check: Check, elsewhere: str = "") -> Key:
+        """What stands for the causes of a check that has none of its own.
+
+        ``elsewhere`` tells of the model that it follows from, where another test checked that.
+        """
         if check.status in (MISSING, UNREADABLE):
             return check.status, _WORDS[check.status]
         of_its_test = sorted(f"{word}: {text}" for word, text in self._tests[check.test])
+        if not of_its_test and elsewhere:
+            return FOLLOWS, elsewhere
         return FOLLOWS, f"from {'; '.join(of_its_test) or _WORDS[FOLLOWS]}"
 
 

@@ -51,7 +51,7 @@ class Reference:
     dropped: tuple[str, ...] = field(default=(), repr=False)
 
     def beside(self, leaves: Iterable[Leaf]) -> tuple[tuple[Leaf, ...], tuple[str, ...]]:
-        """The reference as leaves to hold ``leaves`` against, and what has no partner.
+        """Those of the reference that have a partner among ``leaves``, and what has none.
 
         Types, RNG state and, between floats, dtypes are ours: a file of weights knows none.
         """
@@ -61,8 +61,11 @@ class Reference:
         mine = [path for path, leaf in ours.items() if path not in self.tensors and not leaf.rng]
         theirs = [path for path in self.tensors if path not in ours]
         notes = [_unmatched("not in the reference", mine), _unmatched("only there", theirs)]
-        aside = [ours[path] for path in ours if path not in self.tensors]
-        return (*made, *aside), tuple(note for note in notes if note)
+        return tuple(made), tuple(note for note in notes if note)
+
+    def is_swapped(self, path: str) -> bool:
+        """Whether ``transpose`` names this leaf of ours."""
+        return any(re.search(pattern, path) for pattern in self.transpose)
 
     def _leaf(self, path: str, ours: Leaf) -> Leaf:
         array = self._array(path)
@@ -81,7 +84,7 @@ class Reference:
 
     def _array(self, path: str) -> np.ndarray:
         array = self.tensors[path].read()
-        if any(re.search(pattern, path) for pattern in self.transpose):
+        if self.is_swapped(path):
             if array.ndim < 2:
                 raise BadReference(
                     f"{path}: transpose names it, and it has {array.ndim} axes in {self.source}"

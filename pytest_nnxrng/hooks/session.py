@@ -16,7 +16,8 @@ from pytest_nnxrng.hooks.baseline import BASELINE, Baseline
 from pytest_nnxrng.hooks.item import relative, writes
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.report import github, machine, summary
-from pytest_nnxrng.run.outcomes import Check, Outcomes, Row, findings, totals
+from pytest_nnxrng.run.outcomes import Check, Finding, Outcomes, Row, findings, shortfalls, totals
+from pytest_nnxrng.why import words
 
 # A run that came to its end; the last test of a suite may be the one that is gone.
 _ENDED = (
@@ -128,22 +129,28 @@ class Ending:
             findings(checks),
             self._against(checks),
             self.settings.mode,
+            self._report_folder(),
         )
         for line in lines:
             terminalreporter.line(line)
         self._tell_github(terminalreporter)
 
+    def _report_folder(self) -> str:
+        """The report's folder, as whoever started the run would name it."""
+        report = self.settings.report
+        return "" if report is None else relative(report, self.config.invocation_params.dir)
+
     def _markdown(self) -> str:
         checks, report = self.outcomes.all(), self.settings.report
         where = str(report) if report is not None else None
-        return github.summary(totals(checks), findings(checks), os.environ, where)
+        return github.summary(totals(checks), _told(checks), os.environ, where)
 
     def _tell_github(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Annotations and a job summary, where GitHub runs this."""
         checks = self.outcomes.all()
         if os.environ.get("GITHUB_ACTIONS") != "true" or not checks:
             return
-        for line in github.commands(findings(checks)):
+        for line in github.commands(_told(checks), _folder(os.environ)):
             terminalreporter.line(line)
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
             with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
@@ -164,6 +171,11 @@ class Ending:
                 "Methods of unittest, and tests that use request.getfixturevalue, cannot be "
                 "parametrised."
             )
+        ids = {finding.id for finding in findings(checks)}
+        asked = {name for name in self.settings.mode.only if words.is_id(name)}
+        if asked - ids:
+            unknown = ", ".join(sorted(asked - ids))
+            notes.append(f"--nnx-update-only: no change of this run is {unknown}.")
         if self.baseline is not None:
             notes += [*self.baseline.side.notes, *summary.unrun(self.unrun)]
         return notes + self._ignored(checks) + ([self.refusal] if self.refusal else [])
@@ -183,3 +195,16 @@ class Ending:
             f"git ignores goldens that were written ({'; '.join(rules)}): a clone would lack them, "
             f"and fail. Take that out, or add below it: !**/{self.settings.folder}/**"
         ]
+
+
+def _told(checks: list[Check]) -> list[Finding]:
+    """What is told to who reads no terminal: what failed by no cause, too."""
+    return [*findings(checks), *shortfalls(checks)]
+
+
+def _folder(environ: Mapping[str, str]) -> str:
+    """Where this run's folder lies in the checkout of a job on GitHub."""
+    top = Path(environ.get("GITHUB_WORKSPACE") or ".").resolve()
+    here = Path.cwd()
+    inside = here.relative_to(top).as_posix() if here.is_relative_to(top) else ""
+    return "" if inside == "." else inside

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_nnxrng.hooks.session import Ending
     from pytest_nnxrng.report.text import Told
     from pytest_nnxrng.run.outcomes import Check, Row
+    from pytest_nnxrng.run.settings import Settings
 
 
 _BESIDE: pytest.StashKey[dict[Path, bool]] = pytest.StashKey()
@@ -117,7 +118,7 @@ def _settle(
 ) -> None:
     from pytest_nnxrng.check import agreement
     from pytest_nnxrng.golden.policy import Outcome
-    from pytest_nnxrng.report.text import Failure
+    from pytest_nnxrng.report.paint import Failure
 
     if call.when == "setup" and report.passed:
         return
@@ -132,7 +133,7 @@ def _settle(
     if not checks.fails or not report.failed or call.when == "teardown":
         return
     if (told := _mismatch(call)) is not None:
-        report.longrepr = Failure.of(told.full, told.headline)
+        report.longrepr = Failure.of(told.full, told.headline, told.place)
     else:
         report.sections.append(("nnx_snapshot", _told(item, checks).full))
 
@@ -150,8 +151,13 @@ def _told(item: pytest.Item, checks: TestChecks) -> Told:
     root, made = item.config.rootpath, checks.settings
     shown = [(result, golden_name(result.path, root, made)) for result in checks.failing]
     command = "" if made.against else _command(item)
-    verbosity = item.config.get_verbosity()
-    told = text.failure(shown, command, against=made.against, verbosity=verbosity)
+    told = text.failure(
+        shown,
+        command,
+        against=made.against,
+        verbosity=item.config.getoption("verbose", 0),
+        brief=item.config.getoption("tbstyle", None) == "short",
+    )
     return told.after(checks.unlike)
 
 
@@ -213,11 +219,18 @@ def _beside_goldens(item: pytest.Item) -> bool:
     return known[directory]
 
 
+def _is_reported(made: Settings) -> bool:
+    """Whether there will be more to read than the terminal's text."""
+    return made.report is not None or os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
     from dataclasses import asdict
 
     from pytest_nnxrng.report import machine
+    from pytest_nnxrng.report.text import key_map
     from pytest_nnxrng.run.outcomes import Check
+    from pytest_nnxrng.why.cause import line_of
 
     root, made = item.config.rootpath, item.config.stash[SETTINGS]
     golden = golden_name(result.path, root, made)
@@ -251,6 +264,8 @@ def _row(item: pytest.Item, result: Any, otherwise: str) -> Check:
         moved=result.written and result.moves,
         obtained=result.obtained,
         withheld=(result.withheld or otherwise) if result.decision.fails else "",
+        where=line_of(result.where),
+        keymap=tuple(key_map(result)) if _is_reported(made) else (),
     )
 
 
@@ -292,15 +307,19 @@ class Recorder:
         if row["failure"] is not None and not hasattr(self.config, "workerinput"):
             self._tell(report, **row["failure"])
 
-    def _tell(self, report: pytest.TestReport, full: str, headline: str, key: str) -> None:
+    def _tell(
+        self, report: pytest.TestReport, full: str, headline: str, key: str, place: str
+    ) -> None:
         """Give the report its text, which comes plain from a worker; one change is told once."""
-        from pytest_nnxrng.report.text import Failure, again
+        from pytest_nnxrng.report.paint import Failure
+        from pytest_nnxrng.report.text import again
 
         first = report.nodeid
-        if key and self.config.get_verbosity() < 1:
+        if key and self.config.getoption("verbose", 0) < 1:
             first = self.told.setdefault(key, first)
         text = full if first == report.nodeid else again(headline, first)
-        report.longrepr = Failure.of(text, headline)
+        is_line = self.config.getoption("tbstyle", None) == "line"
+        report.longrepr = Failure.of(text, headline, place, is_line=is_line)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -17,21 +17,25 @@ _GOLDENS = 20  # of a finding, in the summary
 _ARTIFACT = "nnx-report"
 
 
-def commands(found: Sequence[Finding]) -> list[str]:
-    """One workflow command a finding, on the line that drew the keys where that is known."""
+def commands(found: Sequence[Finding], folder: str = "") -> list[str]:
+    """One workflow command a finding: on the line that made the change, or that called the check.
+
+    ``folder`` is where the run's own folder lies in the repository, "" at its top.
+    """
     shown = list(found)
     rest = len(shown) - MOST_ANNOTATIONS
     if rest > 0:
         shown = shown[: MOST_ANNOTATIONS - 1]
-    lines = [_annotation(finding) for finding in shown]
+    lines = [_annotation(finding, folder) for finding in shown]
     if rest > 0:
         lines.append(_command(f"and {rest + 1} more changes: see the job's summary", {}))
     return lines
 
 
-def _annotation(finding: Finding) -> str:
+def _annotation(finding: Finding, folder: str) -> str:
     goldens = _count(len(finding.goldens), "golden")
-    path, _, line = finding.place.rpartition(":")
+    path, _, line = (finding.place or finding.called).rpartition(":")
+    path = f"{folder}/{path}" if path and folder else path
     where = {"file": path, "line": line} if path and line.isdecimal() else {}
     told = f"{finding.word}: {_plain(finding.text)} ({goldens})"
     return _command(told, {**where, "title": f"nnx_snapshot: {finding.word}"})
@@ -63,18 +67,25 @@ def summary(
         lines += ["| change | goldens | leaves | tests | where |", "|---|--:|--:|--:|---|"]
     for finding in found:
         told = f"**{_cell(finding.word)}** {_cell(_plain(finding.text))}"
-        where = f"`{_code(finding.place)}`" if finding.place else ""
+        place = finding.place or finding.called
+        where = f"`{_code(place)}`" if place else ""
         counts = f"{len(finding.goldens)} | {finding.leaves} | {finding.tests}"
         lines.append(f"| {told} | {counts} | {where} |")
     for finding in found:
-        lines += ["", f"<details><summary>{_html(finding.word)}: goldens</summary>", ""]
+        lines += ["", f"<details><summary>{_html(finding.word)}: {_within(finding)}</summary>", ""]
         lines += [f"- `{_code(golden)}`" for golden in finding.goldens[:_GOLDENS]]
         if len(finding.goldens) > _GOLDENS:
             lines.append(f"- and {len(finding.goldens) - _GOLDENS} more")
+        if finding.keymap:
+            lines += ["", "```text", *(row.replace("`", "'") for row in finding.keymap), "```"]
         lines += ["", "</details>"]
     if found and report is not None:
         lines += ["", *_way_out(environ, sorted({finding.word for finding in found}))]
     return _cut("\n".join(lines) + "\n")
+
+
+def _within(finding: Finding) -> str:
+    return "goldens, and the keys of the first" if finding.keymap else "goldens"
 
 
 def _way_out(environ: Mapping[str, str], words: Iterable[str]) -> list[str]:

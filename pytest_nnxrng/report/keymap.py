@@ -35,20 +35,35 @@ class Keys:
     draws: Mapping[str, Sequence[str]]
     owners: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, streams: Mapping[str, Mapping[str, Any]], draws: Mapping[str, Sequence[str]]
+    ) -> Keys:
+        """With the owners that the streams name; those of an early golden name none."""
+        owners: dict[str, list[str]] = {}
+        for name, stream in streams.items():
+            with contextlib.suppress(ValueError):
+                owners[name] = expand(stream.get("draws"))
+        return cls(streams, draws, owners)
+
 
 @dataclass(frozen=True)
 class Draw:
-    """A key of a stream: its number, the leaves that it became, and for what it was drawn."""
+    """A key of a stream: its number, the leaves that it became, and for what it was drawn.
+
+    ``owner`` is "" for the model itself, None where it is not known.
+    """
 
     number: int
     leaves: tuple[str, ...] = ()
-    owner: str = ""
+    owner: str | None = None
 
     @property
     def told(self) -> str:
         """What the key became, in words."""
         if not self.leaves:
-            return f"{_NOTHING} ({self.owner})" if self.owner else _NOTHING
+            by = "" if self.owner is None else f" ({self.owner or 'the model itself'})"
+            return f"{_NOTHING}{by}"
         return ", ".join(self.leaves)
 
 
@@ -60,11 +75,7 @@ def of_manifest(document: Mapping[str, Any]) -> Keys:
         for path, row in sorted(leaves.items())
         if isinstance(row.get("draws"), list)
     }
-    owners: dict[str, list[str]] = {}
-    for name, stream in document["streams"].items():
-        with contextlib.suppress(ValueError):
-            owners[name] = expand(stream.get("draws"))
-    return Keys(document["streams"], draws, owners)
+    return Keys.of(document["streams"], draws)
 
 
 def lanes(keys: Keys) -> dict[str, list[Draw]]:
@@ -82,7 +93,7 @@ def lanes(keys: Keys) -> dict[str, list[Draw]]:
         first, end = _whole(stream.get("count")), _whole(stream.get("end"))
         owners = dict(enumerate(keys.owners.get(name, ()), first))
         numbers = sorted({*here, *range(first, min(end, first + _MOST))})
-        found_lanes[name] = [Draw(n, tuple(here.get(n, ())), owners.get(n, "")) for n in numbers]
+        found_lanes[name] = [Draw(n, tuple(here.get(n, ())), owners.get(n)) for n in numbers]
     return found_lanes
 
 
@@ -123,9 +134,9 @@ def _groups(lane: Sequence[Draw]) -> list[list[Draw]]:
     """The draws, those in a row that became nothing random and have no owner together."""
     groups: list[list[Draw]] = []
     for draw in lane:
-        plain = not draw.leaves and not draw.owner
+        plain = not draw.leaves and draw.owner is None
         before = groups[-1][-1] if groups else None
-        joined = before and not before.leaves and not before.owner
+        joined = before and not before.leaves and before.owner is None
         if plain and before and joined and before.number == draw.number - 1:
             groups[-1].append(draw)
         else:
@@ -175,7 +186,7 @@ class Segment:
 def segments(golden: Sequence[Draw], obtained: Sequence[Draw]) -> list[Segment]:
     """Two lanes aligned by what their keys became, in as long stretches as can be."""
     # A golden of an earlier version knows no owners.
-    owned = all(draw.owner for draw in (*golden, *obtained))
+    owned = all(draw.owner is not None for draw in (*golden, *obtained))
     one, two = _tokens(golden, owned), _tokens(obtained, owned)
     found: list[Segment] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
@@ -191,7 +202,10 @@ def _tokens(lane: Sequence[Draw], owned: bool) -> list[Any]:
     tokens: list[Any] = []
     before, since = "", 0
     for draw in lane[:_MOST]:
-        name = draw.owner if owned else "\n".join(draw.leaves)
+        if owned:
+            tokens.append(draw.owner)
+            continue
+        name = "\n".join(draw.leaves)
         before, since = (name, 0) if name else (before, since + 1)
         tokens.append((before, since))
     return tokens
@@ -267,7 +281,7 @@ def _moved(found: Sequence[Segment]) -> list[str]:
             if segment.shift is None and elsewhere and old is None:
                 continue  # told where the golden has it
             there = ours.get(old.leaves) if new is None else new
-            if segment.shift is None or (there and (there.leaves or there.owner)):
+            if segment.shift is None or (there and (there.leaves or there.owner is not None)):
                 rows.append(_told(old, there))
         if segment.shift != 0:
             lines += [f"    {row}" for row in rows[:_SHOWN]]

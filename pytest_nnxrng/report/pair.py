@@ -71,6 +71,8 @@ def headline(pair: Pair) -> str:
     """How many leaves are not the same."""
     found = pair.comparison
     start = f"{pair.title}: " if pair.title else ""
+    if found.matches and not found.leaves:
+        return f"{start}nothing was compared: no leaf has a partner"
     if found.matches:
         by = f", {len(found.rounded)} of them by rounding" if found.rounded else ""
         count = f"{found.leaves} {'leaves are' if found.leaves != 1 else 'leaf is'} the same{by}"

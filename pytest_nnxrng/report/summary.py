@@ -24,58 +24,87 @@ def lines(
     findings: Sequence[Finding] = (),
     against: str = "",
     mode: Mode = _COMPARE,
+    report: str = "",
 ) -> list[str]:
     """The figures of the run, and what needs the reader's hand; goldens by their files.
 
     ``against`` is the line of figures of a run that has no goldens in the repository. What ``mode``
-    asked for in vain is not advised again.
+    asked for in vain is not advised again. ``report`` is the folder that the run wrote to.
     """
     found = _wrap(against or _counts(totals, len(unused) + len(gone), len(deleted)))
-    if totals.rounded:
-        found += _wrap(
+    for told in (*_figures(totals), *_changes(findings, against, mode, report), *notes):
+        # A command is a line of its own, however long.
+        found += [told] if told.startswith("  ") else _wrap(told)
+    if against:
+        return found
+    found += _ways_out(totals, findings, mode)
+    if unused:
+        found += ["Unused: their tests passed without them. To remove them:", *_removal(unused)]
+    if gone:
+        found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
+    if deleted:
+        found += _listed("Deleted, their tests being gone:", deleted)
+    return found
+
+
+def _figures(totals: Totals) -> list[str]:
+    """What the counts alone do not tell of how things were compared."""
+    figures = (
+        (
+            totals.rounded,
             f"Rounding came nearest to its tolerance at {totals.headroom:.2g} of it "
-            f"({totals.worst})."
-        )
-    if totals.unproven_rounding:
-        found += _wrap(
+            f"({totals.worst}).",
+        ),
+        (
+            totals.unproven_rounding,
             f"{totals.unproven_rounding} matched only by rounding although the environment is "
             "the one recorded: those numbers do not repeat to the bit here, or the code that makes "
-            "them changed."
-        )
-    if totals.spotted:
-        found += _wrap(f"Checked by spots, up to 32 elements of a leaf: {totals.spotted}.")
-    if totals.proven:
-        found += _wrap(
+            "them changed.",
+        ),
+        (totals.spotted, f"Checked by spots, up to 32 elements of a leaf: {totals.spotted}."),
+        (
+            totals.proven,
             "Not computed, as the keys, initializers and environment are those of the golden: "
-            f"{totals.proven}."
-        )
-    if totals.left:
-        found += _wrap(
+            f"{totals.proven}.",
+        ),
+        (
+            totals.left,
             f"One device writes the goldens that several share: {totals.left} left to "
-            f"{totals.left_to}. Run again without --nnx-update-snapshots to compare them."
-        )
-    if totals.unread:
-        found += _wrap(
-            f"Checked without values, the golden or the check being abstract: {totals.unread}."
-        )
-    if totals.unfingerprinted:
-        found += _wrap(
+            f"{totals.left_to}. Run again without --nnx-update-snapshots to compare them.",
+        ),
+        (
+            totals.unread,
+            f"Checked without values, the golden or the check being abstract: {totals.unread}.",
+        ),
+        (
+            totals.unfingerprinted,
             f"Recorded under another JAX, {totals.unfingerprinted} of them: draws, shapes, dtypes, "
-            "types, structure and spots were compared, initializers could not be."
-        )
-    if totals.unrecorded:
-        found += _wrap(
+            "types, structure and spots were compared, initializers could not be.",
+        ),
+        (
+            totals.unrecorded,
             "Recorded before goldens kept the static state of modules (classes, rates, "
             f"activations), which was not compared: {totals.unrecorded}. "
-            "--nnx-refresh-snapshots records it."
-        )
-    for finding in findings[:_FINDINGS]:
-        goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
-        leaves = f", {finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
-        tests = f", {finding.tests} tests" if finding.tests > 1 else ""
-        # A change of static state is one of modules, and of no leaf.
-        extent = goldens + (leaves if finding.leaves else "") + tests
-        found += _wrap(f"{finding.word}: {finding.text} ({extent})")
+            "--nnx-refresh-snapshots records it.",
+        ),
+    )
+    return [text for number, text in figures if number]
+
+
+def _changes(findings: Sequence[Finding], against: str, mode: Mode, report: str) -> list[str]:
+    """Each change with its extent and, of several, the command that accepts it."""
+    judged = [finding for finding in findings if _is_judged(finding)]
+    offers = not against and not _is_in_vain(mode) and len(judged) > 1
+    offered = {
+        # Changes that go together have one command, below the last of them.
+        _acceptance(finding, report): number
+        for number, finding in enumerate(findings[:_FINDINGS])
+        if offers and finding in judged and not _is_named(finding, mode)
+    }
+    found = []
+    for number, finding in enumerate(findings[:_FINDINGS]):
+        found.append(_finding(finding))
+        found += [f"  {command}" for command, last in offered.items() if last == number]
     follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
     if follow:
         told = f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged."
@@ -84,34 +113,62 @@ def lines(
                 " Goldens of one test are written together: look at what follows, and name the "
                 "word follows, too, in --nnx-update-only."
             )
-        found += _wrap(told)
+        found.append(told)
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
-    for note in notes:
-        found += _wrap(note)
-    if against:
-        return found
+    return found
+
+
+def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[str]:
+    """The commands that move, write or accept goldens."""
+    found = []
     if totals.movable:
         found += _wrap(
             f"Equal to goldens of tests that are gone: {totals.movable}. To move these to where "
             "their tests are now: pytest --nnx-move-snapshots"
         )
-    in_vain = mode.update and not mode.only
-    if (totals.missing > totals.movable or totals.changed) and not in_vain:
+    if _is_in_vain(mode):
+        return found
+    if totals.missing > totals.movable or totals.changed:
         found.append("To write or accept them: pytest --nnx-update-snapshots")
-    # What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
-    words = {f.word for f in findings} - {"unknown", "follows"}
-    several = totals.missing or len(findings) > 1 or totals.changed > 1
-    if totals.changed and several and not in_vain and not words <= mode.only:
-        named = ",".join(sorted(words))
+    judged = [finding for finding in findings if _is_judged(finding)]
+    some = totals.missing or len(findings) > 1 or totals.changed > 1
+    if totals.changed and some and not all(_is_named(finding, mode) for finding in judged):
+        named = ",".join(sorted({finding.word for finding in judged}))
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
-    if unused:
-        found += ["Unused: their tests passed without them. To remove them:", *_removal(unused)]
-    if gone:
-        found += _listed("Unused: their tests are gone (pytest --nnx-prune-snapshots):", gone)
-    if deleted:
-        found += _listed("Deleted, their tests being gone:", deleted)
     return found
+
+
+def _is_in_vain(mode: Mode) -> bool:
+    """Whether an update was asked for, and what still fails was not to be written."""
+    return mode.update and not mode.only
+
+
+def _is_judged(finding: Finding) -> bool:
+    """What is unknown, or merely follows, is looked at, not accepted by a ready-made command."""
+    return finding.word not in ("unknown", "follows")
+
+
+def _is_named(finding: Finding, mode: Mode) -> bool:
+    return finding.word in mode.only or finding.id in mode.only
+
+
+def _finding(finding: Finding) -> str:
+    goldens = f"{len(finding.goldens)} golden{'s' if len(finding.goldens) > 1 else ''}"
+    leaves = f", {finding.leaves} {'leaves' if finding.leaves > 1 else 'leaf'}"
+    tests = f", {finding.tests} tests" if finding.tests > 1 else ""
+    # A change of static state is one of modules, and of no leaf.
+    extent = goldens + (leaves if finding.leaves else "") + tests
+    place = f" at {finding.place}" if finding.place else ""
+    return f"{finding.word}: {finding.text} ({extent}){place}"
+
+
+def _acceptance(finding: Finding, report: str) -> str:
+    """The command that accepts this change alone, or with those that moved all its goldens."""
+    ids = ",".join(finding.together or (finding.id,))
+    if report:
+        return shlex.join(["nnxrng", "accept", report, "--cause", ids])
+    return f"pytest --nnx-update-only={ids}"
 
 
 def against(label: str, totals: Totals, unrun: int) -> str:

@@ -7,17 +7,17 @@ explains has its numbers in full. ``verbosity`` 1 (``pytest -v``) shows every le
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare.changed import Change
 from pytest_nnxrng.compare.differences import Comparison, Difference
-from pytest_nnxrng.report import rows
+from pytest_nnxrng.report import keymap, rows
 from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap
-from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.run.outcomes import KEYED
+from pytest_nnxrng.why.cause import Cause, Evidence, line_of
 from pytest_nnxrng.why.structure import attribute
 
 _DETAILED = 5  # differing leaves that get all their lines; the others get one each
@@ -44,6 +44,7 @@ class Shown(Protocol):
     also: str
     changes: tuple[tuple[str, Any, Any], ...]
     causes: tuple[Cause, ...]
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ class Told:
     """A failed test's text, and its headline.
 
     Tests with one ``key`` failed by the same change; "" where something is not explained.
+    ``place`` is the line of the first check that failed, ``tests/test_model.py:6``.
     """
 
     full: str
     headline: str
     key: str = ""
+    place: str = ""
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
@@ -68,6 +71,7 @@ class Told:
         return Told(
             _printable("\n\n".join(filter(None, [*others, self.full]))),
             _printable(_cut("; ".join(filter(None, [*heads, self.headline])))),
+            place=self.place,
         )
 
 
@@ -77,12 +81,14 @@ def failure(
     *,
     against: str = "",
     verbosity: int = 0,
+    brief: bool = False,
 ) -> Told:
     """What to say of a failed test: each failing check with its golden's path, then the way out.
 
     ``against`` names the code that made the goldens, where these are no files of the user's.
+    ``brief`` leaves out what ``--tb=short`` has no room for.
     """
-    blocks = [_check(shown, golden, against, verbosity) for shown, golden in results]
+    blocks = [_check(shown, golden, against, verbosity, brief) for shown, golden in results]
     way_out = _ways_out([shown for shown, _ in results], command) if command else []
     heads = [_head(shown, golden) for shown, golden in results if not _follows(shown)]
     heads = heads or [_head(shown, golden) for shown, golden in results]
@@ -90,6 +96,7 @@ def failure(
         full=_printable("\n\n".join([*blocks, *way_out])),
         headline=_printable(_cut("; ".join(heads))),
         key=_key([shown for shown, _ in results]),
+        place=next((line_of(shown.where) for shown, _ in results), ""),
     )
 
 
@@ -143,7 +150,7 @@ def lines(causes: Sequence[Cause], comparison: Comparison) -> list[str]:
     return [_printable_line(line) for line in found]
 
 
-def _check(shown: Shown, golden: str, against: str, verbosity: int) -> str:
+def _check(shown: Shown, golden: str, against: str, verbosity: int, brief: bool) -> str:
     lines = [
         *wrap(_head(shown, golden), "  ", ""),
         *(_row("against", against) if against else [f"  file    {golden}"]),
@@ -159,8 +166,10 @@ def _check(shown: Shown, golden: str, against: str, verbosity: int) -> str:
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += _causes(shown.causes, verbosity)
-        lines += _leaves(shown.comparison, shown.causes, verbosity)
-        lines += _environment(shown.changes)
+        if verbosity >= 1 and (drawn := key_map(shown, rows.WIDTH - 4)):
+            lines += ["  keys", *(f"    {line}" for line in drawn)]
+        lines += _leaves(shown.comparison, shown.causes, verbosity, brief)
+        lines += _environment(shown.changes, against, brief)
     return "\n".join([*lines, *shown.also.splitlines()])
 
 
@@ -242,10 +251,25 @@ def _folded(cause: Cause) -> list[str]:
     return [part for pattern in shown for part in wrap(pattern, "            ")]
 
 
+def key_map(shown: Shown, width: int = rows.WIDTH) -> list[str]:
+    """The key map of golden and run, where keys are what moved it."""
+    seen = shown.evidence
+    if seen is None or KEYED.isdisjoint(cause.word for cause in shown.causes):
+        return []
+    sides = zip(seen.streams, (seen.expected, seen.obtained), strict=True)
+    both = [
+        keymap.Keys.of(streams, {path: leaf.draws or () for path, leaf in leaves.items()})
+        for streams, leaves in sides
+    ]
+    return [_printable_line(line) for line in keymap.aligned(both[0], both[1], width)]
+
+
 # -- leaves ----------------------------------------------------------------------------
 
 
-def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> list[str]:
+def _leaves(
+    comparison: Comparison, causes: Sequence[Cause], verbosity: int, brief: bool = False
+) -> list[str]:
     differences = sorted(comparison.differences, key=lambda d: natural(d.path))
     hidden = set() if verbosity >= 1 else _explained(differences, causes)
     lines = _row("leaves", _counts(comparison, len(hidden)))
@@ -256,7 +280,7 @@ def _leaves(comparison: Comparison, causes: Sequence[Cause], verbosity: int) -> 
     ):
         if group and title:
             lines += ["", f"  {title}"]
-        most = _LISTED if verbosity < 2 else len(group)
+        most = 1 if brief else _LISTED if verbosity < 2 else len(group)
         for number, difference in enumerate(group[:most]):
             lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
         if len(group) > most:
@@ -311,59 +335,16 @@ def _is_open(difference: Difference, causes: Sequence[Cause]) -> bool:
     return any(difference.path in cause.leaves for cause in causes if cause.word in OPEN)
 
 
-def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
+def _environment(changes: Iterable[tuple[str, Any, Any]], against: str, brief: bool) -> list[str]:
     shown = [
         f"{name} {'-' if old is None else old} -> {'-' if new is None else new}"
         for name, old, new in changes
     ]
     if not shown:
-        return ["", "  environment: as recorded in the golden"]
-    lines = ["", "  not as recorded in the golden's environment:"]
+        said = "environment: as recorded in the golden"
+        return [] if against or brief else ["", f"  {said}"]
+    title = f"not as in {against}" if against else "not as recorded in the golden's environment"
+    lines = ["", *wrap(f"{title}:", "  ")]
     for row in shown:
         lines += wrap(row)
     return lines
-
-
-# -- on the terminal -------------------------------------------------------------------
-
-_STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
-    (re.compile(r"  (file|against|called|leaves) "), {}),
-    (re.compile(r"to (accept|write|move): "), {"green": True}),
-    (re.compile(r"  why "), {"yellow": True, "bold": True}),
-    (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),
-    (re.compile(r"  \S+  \S+ \S+(, \d+)*\]?\Z"), {"bold": True}),
-    (re.compile(r"      .*golden .* now "), {"red": True}),
-    (re.compile(r"\S.*: "), {"red": True, "bold": True}),
-)
-
-
-def style(line: str) -> dict[str, bool]:
-    """The markup of a line of ``failure``'s text, as pytest's terminal writer takes it."""
-    return next((markup for pattern, markup in _STYLES if pattern.match(line)), {})
-
-
-@dataclass(frozen=True)
-class _Crash:
-    """What pytest's short summary and JUnit file show of a failure."""
-
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
-
-
-class Failure(str):
-    """A failure's text as a report's ``longrepr``: it paints itself on a terminal."""
-
-    reprcrash: _Crash
-
-    @classmethod
-    def of(cls, text: str, headline: str) -> Failure:
-        made = cls(text)
-        made.reprcrash = _Crash(headline)
-        return made
-
-    def toterminal(self, writer: Any) -> None:
-        """Write the text to a ``pytest`` terminal writer, with colour if it has any."""
-        for line in self.splitlines():
-            writer.line(line, **style(line))

@@ -29,7 +29,8 @@ class Check:
     ``obtained`` has what the report holds to be accepted: its ``path`` in the report's folder and
     ``digest``, the ``target`` that it would be written to, and the digest ``against`` of the
     golden that it was compared with, None where there is none. ``withheld`` says why an update
-    would not write it.
+    would not write it. ``where`` is the user's line that called the check, and ``keymap`` the key
+    map of golden and run, where keys moved.
     """
 
     test: str
@@ -57,14 +58,16 @@ class Check:
     moved: bool = False
     obtained: Mapping[str, Any] | None = None
     withheld: str = ""
+    where: str = ""
+    keymap: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Check:
-        lists = ("causes", "differences", "notes", "modules")
-        return cls(**{**row, **{name: tuple(row[name]) for name in lists}})
+        lists = ("causes", "differences", "notes", "modules", "keymap")
+        return cls(**{**row, **{name: tuple(row[name]) for name in lists if name in row}})
 
 
 @dataclass
@@ -112,14 +115,22 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Finding:
-    """One change, wherever it showed: its word, its text, what it moved."""
+    """One change, wherever it showed: its word, its text, what it moved.
+
+    ``place`` is the user's line that made it, ``model.py:14``, where that is known, and ``called``
+    the line of the first check that it failed, with its ``keymap`` where keys moved. ``together``
+    are the ids of the changes to accept with it, where no golden was moved by it alone.
+    """
 
     word: str
     text: str
     goldens: tuple[str, ...]
     leaves: int
     tests: int = 1
-    place: str = ""  # ``model.py:14``, the user's line, where it is known
+    place: str = ""
+    called: str = ""
+    keymap: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -127,8 +138,36 @@ class Finding:
         return change_id(self.word, self.text)
 
 
+# Causes of which the key map is a picture.
+KEYED = frozenset(("draws", "stream", "seed"))
+_SHORT = {
+    "missing": "there is no golden yet",
+    "unreadable": "the golden cannot be read",
+    "locked": "the golden may not be written over",
+}
+
+
 def change_id(word: str, text: str) -> str:
     return hashlib.sha256(f"{word}: {text}".encode()).hexdigest()[:8]
+
+
+def shortfalls(checks: Iterable[Check]) -> list[Finding]:
+    """What failed by no cause, as findings: goldens that are missing or cannot be read."""
+    groups: dict[str, list[Check]] = {}
+    for check in checks:
+        if check.failed and not check.causes and check.status in _SHORT:
+            groups.setdefault(check.status, []).append(check)
+    return [
+        Finding(
+            word="missing" if status == "missing" else "unreadable",
+            text=_SHORT[status],
+            goldens=tuple(dict.fromkeys(check.golden for check in rows)),
+            leaves=0,
+            tests=len({check.test for check in rows}),
+            called=next((check.where for check in rows if check.where), ""),
+        )
+        for status, rows in groups.items()
+    ]
 
 
 def findings(checks: Iterable[Check]) -> list[Finding]:
@@ -149,10 +188,24 @@ def findings(checks: Iterable[Check]) -> list[Finding]:
             leaves=sum(leaves for _, leaves in rows),
             tests=len({check.test for check, _ in rows}),
             place=places.get((word, text), ""),
+            called=next((check.where for check, _ in rows if check.where), ""),
+            keymap=next((check.keymap for check, _ in rows if check.keymap), ())
+            if word in KEYED
+            else (),
+            together=_together(change_id(word, text), [check for check, _ in rows]),
         )
         for (word, text), rows in groups.items()
     ]
     return sorted(found, key=lambda finding: -len(finding.goldens))
+
+
+def _together(own: str, checks: Iterable[Check]) -> tuple[str, ...]:
+    """The ids of the changes that moved these goldens, if each was moved by others, too."""
+    every = [
+        {change_id(cause["word"], cause["finding"] or cause["word"]) for cause in check.causes}
+        for check in checks
+    ]
+    return () if {own} in every else tuple(sorted(set().union(*every)))
 
 
 @dataclass(frozen=True)

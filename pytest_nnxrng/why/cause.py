@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.run.outcomes import change_id
 from pytest_nnxrng.why.words import MEANINGS
 
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
@@ -58,6 +59,11 @@ class Cause:
     def accepted_as(self) -> str:
         """The word that accepts it: what is likely is not proven."""
         return "unknown" if self.evidence == LIKELY else self.word
+
+    def named_in(self, only: Collection[str]) -> str:
+        """What accepts it, of ``only``: its own id, or its word."""
+        own = change_id(self.word, self.finding or self.word)
+        return own if own in only else self.accepted_as
 
     def __post_init__(self) -> None:
         if self.word not in MEANINGS:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.why import releases
 from pytest_nnxrng.why.cause import Cause, Evidence, few, is_derived, named
 from pytest_nnxrng.why.draws import derivations
 from pytest_nnxrng.why.structure import structure
@@ -44,7 +45,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     explained = {p for cause in causes for p in cause.leaves if cause.word != "environment"}
     left = [d for d in open_ if d.path not in explained]
     causes += by_numbers(evidence, left, causes)
-    return tuple(causes)
+    return tuple(releases.named(evidence, causes))
 
 
 # -- environment -----------------------------------------------------------------------

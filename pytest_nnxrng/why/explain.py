@@ -55,7 +55,12 @@ class Mismatch:
 
 
 def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
-    """Why ``obtained`` is not what the golden holds.
+    """Why ``obtained`` is not what the golden holds; raises what ``gather`` does."""
+    return diagnose(gather(mismatch))
+
+
+def gather(mismatch: Mismatch) -> Evidence:
+    """All that can be known of a mismatch.
 
     Raises:
       GoldenError: when the golden's values are needed and cannot be read.
@@ -63,16 +68,16 @@ def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
     """
     build = mismatch.build
     if not mismatch.repeats:
-        return diagnose(_compared(mismatch))
+        return _compared(mismatch)
     if build is not None and build.trace is not None:
-        return diagnose(_from_trace(mismatch, build, build.trace))
+        return _from_trace(mismatch, build, build.trace)
     seen = _compared(mismatch)
     if build is not None:
         moved, why = _unlike(build, mismatch.obtained, abstract=False)
         if moved:
-            return diagnose(replace(seen, repeats=False, unrepeated=moved, shared=why))
+            return replace(seen, repeats=False, unrepeated=moved, shared=why)
         seen = replace(seen, untraceable=build.untraceable)
-    return diagnose(_from_values(mismatch, seen) if mismatch.is_nnx else seen)
+    return _from_values(mismatch, seen) if mismatch.is_nnx else seen
 
 
 def _compared(mismatch: Mismatch) -> Evidence:

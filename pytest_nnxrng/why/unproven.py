@@ -12,6 +12,7 @@ from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_key, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements
+from pytest_nnxrng.why import releases
 from pytest_nnxrng.why.cause import (
     LIKELY,
     STATE,
@@ -36,6 +37,7 @@ _MOVERS = (
     "jax",
 )
 _SHOWN = 3
+_OPEN = ("unknown", "values")  # what a release may have moved
 _REDRAWS = ("seed", "environment", "stream", "draws")  # what draws many leaves anew, surest first
 
 Verdict = tuple[str, str, str]  # the word, the text, the proof
@@ -48,7 +50,10 @@ def by_numbers(
     words = {cause.word for cause in causes}
     groups: dict[Verdict, list[str]] = {}
     for d in differences:
-        groups.setdefault(_verdict(evidence, d, words), []).append(d.path)
+        verdict = _verdict(evidence, d, words)
+        if verdict[0] in _OPEN:
+            verdict = releases.of_leaf(evidence, d) or verdict
+        groups.setdefault(verdict, []).append(d.path)
     return [
         Cause(word, tuple(paths), f"{text}: {named(paths)}", proof, text)
         for (word, text, proof), paths in groups.items()

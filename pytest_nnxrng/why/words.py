@@ -6,6 +6,8 @@ tests hold the README's table against this one. Standard library alone.
 
 from __future__ import annotations
 
+import re
+
 from pytest_nnxrng.run.settings import BadSetting
 
 MEANINGS = {
@@ -52,14 +54,19 @@ MEANINGS = {
 }
 
 
+def is_id(word: str) -> bool:
+    """Whether this names a single change, as ``outcomes.change_id`` does."""
+    return re.fullmatch("[0-9a-f]{8}", word) is not None
+
+
 def parse(text: str, source: str) -> frozenset[str]:
-    """``draws,environment`` -> the words.
+    """``draws,environment`` -> the words; the ids of single changes are taken, too.
 
     Raises:
       BadSetting: for a word that names no cause.
     """
     words = [word.strip() for word in text.split(",")]
-    unknown = [word for word in words if word not in MEANINGS]
+    unknown = [word for word in words if word not in MEANINGS and not is_id(word)]
     if unknown:
         raise BadSetting(f"{source}: {unknown[0]!r} is no cause. Causes are {', '.join(MEANINGS)}")
     return frozenset(words)

@@ -119,6 +119,15 @@ def test_the_ways_to_say_more_or_less(mixed: Project, args: list[str]):
         assert "PASSED tests/test_model.py::test_matched" in run.text
 
 
+def test_a_line_each_where_a_line_is_asked_for(mixed: Project):
+    run = mixed.run("--tb=line")
+    assert [line for line in run.lines if ".py:" in line and ": test_" in line] == [
+        "test_model.py:9: test_changed.output: forward: the model matches, its output does not",
+        "test_model.py:19: test_missing.a-rather-long-name-for-a-check: the golden is missing",
+    ]
+    run.does_not_say("  leaves ", "environment: as recorded")
+
+
 def test_the_short_summary_says_what_it_is_about(mixed: Project):
     lines = "\n".join(mixed.env(CI="1").run().failures)
     assert "test_changed.output: forward: the model matches, its output does not" in lines
@@ -164,11 +173,39 @@ def test_github_gets_annotations_and_a_summary(mixed: Project):
     step = mixed.path / "summary.md"
     run = mixed.env(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(step)).run("--nnx-report=out")
     commands = [line for line in run.lines if line.startswith("::error ")]
-    assert len(commands) == 1
-    assert "forward: the model matches, its output does not (1 golden)" in commands[0]
+    assert [line.partition("::")[2] for line in commands] == [
+        "error file=test_model.py,line=9,title=nnx_snapshot%3A forward::forward: the model "
+        "matches, its output does not (1 golden)",
+        "error file=test_model.py,line=19,title=nnx_snapshot%3A missing::missing: there is no "
+        "golden yet (2 goldens)",
+    ]
     told = step.read_text(encoding="utf-8")
     assert "| **forward** the model matches, its output does not | 1 | 1 | 1 |" in told
     assert told == (mixed.path / "out" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_one_change_of_a_word_is_accepted_by_its_id_and_another_is_not(project: Project):
+    project.test(
+        """
+        from models import MLP
+
+        def test_one(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(MLP, 2, SIZE, 3, rngs=rngs)
+
+        def test_two(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(MLP, 2, 4, WIDTH, rngs=rngs)
+
+        SIZE, WIDTH = 4, 3
+        """
+    ).made()
+    project.change("tests/test_model.py", "4, 3\n", "5, 2\n")
+    run = project.run().came_to(failed=2)
+    ids = [line for line in run.summary if line.startswith("  pytest --nnx-update-only=")]
+    assert len(ids) == 2
+    project.run(ids[0].split()[1]).came_to(passed=1, failed=1).says("1 written")
+    project.run("--nnx-update-only=0123abcd").came_to(passed=1, failed=1).says(
+        "--nnx-update-only: no change of this run is 0123abcd."
+    )
 
 
 def test_nothing_of_github_elsewhere(mixed: Project):

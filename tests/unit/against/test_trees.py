@@ -105,6 +105,28 @@ def test_a_submodule_that_is_not_here_is_told(tmp_path: Path):
     assert f"git -C third fetch origin {short}" in told
 
 
+def test_what_lfs_keeps_is_filled_in_as_far_as_it_is_here(tmp_path: Path):
+    top = repository(tmp_path / "top", a="1")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 4\n"
+    here, absent = "ab" * 32, "cd" * 32
+    (top / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    for name, oid in (("here", here), ("absent", absent)):
+        (top / f"{name}.bin").write_text(pointer.format(oid))
+    (top / "plain.bin").write_text("no pointer")
+    committed(top)
+    held = top / ".git/lfs/objects" / here[:2] / here[2:4] / here
+    held.parent.mkdir(parents=True)
+    held.write_text("data")
+    before = trace(top)
+    (told,) = made(top, "main", tmp_path / "tree")
+    assert told.startswith("absent.bin of main (")
+    assert told.endswith("found a pointer there. To fetch it: git lfs fetch origin main")
+    assert (tmp_path / "tree/here.bin").read_text() == "data"
+    assert (tmp_path / "tree/absent.bin").read_text() == pointer.format(absent)
+    assert (tmp_path / "tree/plain.bin").read_text() == "no pointer"
+    assert trace(top) == before
+
+
 def test_a_shallow_clone_says_so(tmp_path: Path):
     top = committed(repository(tmp_path / "top", a="1"), a="2")
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{top}", "clone")

@@ -134,6 +134,19 @@ def test_a_selection_writes_what_it_names_and_nothing_else(several, nnxrng, sele
     assert names(several, before) == written
 
 
+def test_what_followed_from_what_is_accepted_is_told_to_stay_behind(several, nnxrng):
+    ran = nnxrng("accept", several.report, "--test", "test_b", "--cause", "draws")
+    assert ran.code == 0
+    told = " ".join(ran.out.split())
+    assert (
+        "1 golden followed from what was written, and stayed as before. A run would now call them "
+        "`forward`: their model matches, and they do not. If they are right: nnxrng accept "
+    ) in told
+    command = told.partition("If they are right: nnxrng ")[2].split()[:4]
+    ran = nnxrng(*command)
+    assert (ran.code, "stayed as before" in ran.out) == (0, False)
+
+
 def test_a_selection_of_nothing_is_not_called_a_success(several, nnxrng):
     before = several.files()
     ran = nnxrng("accept", several.report, "--cause", "seed")

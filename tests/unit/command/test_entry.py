@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,6 +47,20 @@ def test_help_names_every_verb_and_the_exit_codes(capsys):
     text = capsys.readouterr().out
     assert all(f"    {verb}" in text for verb in VERBS)
     assert "0 same, 1 different, 2 trouble" in text
+
+
+def test_a_shell_that_completes_is_answered(monkeypatch):
+    from pytest_nnxrng.command.entry import main
+
+    asked = []
+    monkeypatch.setitem(sys.modules, "argcomplete", SimpleNamespace(autocomplete=asked.append))
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert [parser.prog for parser in asked] == ["nnxrng"]
+    monkeypatch.setitem(sys.modules, "argcomplete", None)  # is not installed
+    with pytest.raises(SystemExit):
+        main(["--help"])
 
 
 @pytest.mark.parametrize("verb", VERBS)

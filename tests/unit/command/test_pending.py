@@ -54,6 +54,15 @@ def test_numbers_stay_when_something_is_accepted(several, nnxrng):
     assert (ran.code, ran.lines) == (0, ["../out: 0 goldens pending; 5 accepted."])
 
 
+def test_what_follows_from_another_tests_model_says_so(tree, nnxrng):
+    tree.golden("test_a.output")
+    of = "the model that test_b checked before differs"
+    tree.obtained("test_a.output", causes=[cause("follows", of)])
+    assert f"[1] follows: {of} (1 golden, 1 leaf)" in " ".join(
+        nnxrng("pending", tree.report).out.split()
+    )
+
+
 def test_what_cannot_be_accepted_is_listed_apart(several, nnxrng):
     several.golden("test_a.1", leaves=model(seed=5.0))
     ran = nnxrng("pending", "../out")

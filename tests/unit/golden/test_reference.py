@@ -121,6 +121,27 @@ def test_what_has_no_partner_is_listed(model: Model):
     ]
 
 
+def test_where_nothing_has_a_partner_nothing_was_compared(model: Model):
+    found = compare(model, reference(torchlike(model)))
+    assert not found
+    assert str(found).startswith("nothing was compared: no leaf has a partner\n  not in the ref")
+
+
+def test_what_is_the_same_when_transposed_is_told(model: Model):
+    def told(source: object) -> str:
+        return " ".join(str(compare(model, source, only=nnx.Param)).split())
+
+    both = "the same with their last two axes swapped"
+    kernels = "blocks.{0..1}.linear.kernel why"
+    assert f"{both} (name them in transpose): {kernels}" in told(
+        port(torchlike(model), transpose=())
+    )
+    ours = {name: np.asarray(array).T for name, array in torchlike(model).items()}
+    assert f"{both} (leave them out of transpose): {kernels}" in told(port(ours))
+    other = {name: array * 2 for name, array in torchlike(model).items()}
+    assert "swapped" not in told(port(other, transpose=()))
+
+
 def test_a_name_may_be_left_out(model: Model):
     weights = {**torchlike(model), "rotary.inv_freq": np.ones(2, np.float32)}
     rename = [(re.compile(pattern), instead) for pattern, instead in NAMES]

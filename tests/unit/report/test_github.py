@@ -1,6 +1,7 @@
 """What GitHub Actions is told: escaped, counted, and cut before GitHub drops it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,20 @@ def test_an_annotation_stands_on_the_line_that_drew_the_keys():
         {"file": "src/m.py", "line": "14", "title": "nnx_snapshot: draws"},
         "draws: 1 more key from params (2 goldens)",
     )
+
+
+def test_where_no_line_drew_keys_it_stands_on_the_line_that_called_the_check():
+    shape = Finding("shape", "w", ("g/a.json",), 1, called="tests/test_m.py:5")
+    ((properties, _),) = map(parsed, commands([shape], "packages/one"))
+    assert (properties["file"], properties["line"]) == ("packages/one/tests/test_m.py", "5")
+    assert "| `tests/test_m.py:5` |" in summary(Totals(changed=1), [shape], {}, None)
+
+
+def test_the_key_map_is_a_block_of_its_own():
+    found = replace(DRAWS, keymap=("params  key 0 0  1 key -> 2", "  ```"))
+    text = summary(Totals(changed=1), [found], {}, None)
+    assert "\n\n```text\nparams  key 0 0  1 key -> 2\n  '''\n```\n" in text
+    assert "draws: goldens, and the keys of the first" in text
 
 
 @pytest.mark.parametrize("evil", ["a%0Ab", "x,y:z", "C:\\m.py:3"])

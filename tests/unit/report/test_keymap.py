@@ -161,6 +161,20 @@ def test_owners_align_what_leaves_cannot():
     assert "    more   #1  nothing random (drop.new)" in aligned(old, new)
 
 
+def test_a_key_that_the_model_itself_drew_is_the_one_that_came():
+    before = keys({"a.w": ["params#0"], "b.w": ["params#2"]}, end=3, params=["a", "b", "b"])
+    after = keys({"a.w": ["params#0"], "b.w": ["params#3"]}, end=4, params=["a", "", "b", "b"])
+    assert aligned(before, after) == [
+        "params  key 0 0  3 keys -> 4",
+        "  golden   │  #0  │        │ #1 .. #2 │",
+        "  now      │  #0  │   #1   │ #2 .. #3 │",
+        "             same   1 more      +1",
+        "    more   #1  nothing random (the model itself)",
+        "    moved  #1 -> #2  nothing random (b)",
+        "    moved  #2 -> #3  b.w",
+    ]
+
+
 def test_owners_on_one_side_alone_are_not_compared():
     draws = layers("a", "b")
     old, new = keys(draws, end=4), keys(draws, end=4, params=["a", "a.bias", "b", "b.bias"])

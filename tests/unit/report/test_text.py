@@ -1,6 +1,6 @@
 """Failures and the summary as text: every kind's words, in 80 columns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -10,12 +10,13 @@ from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.report.paint import Failure, style
 from pytest_nnxrng.report.rows import WIDTH
 from pytest_nnxrng.report.summary import lines
-from pytest_nnxrng.report.text import Failure, again, failure, headline, style
+from pytest_nnxrng.report.text import again, failure, headline
 from pytest_nnxrng.run.outcomes import Finding, Totals
 from pytest_nnxrng.run.settings import Mode
-from pytest_nnxrng.why.cause import Cause
+from pytest_nnxrng.why.cause import Cause, Evidence
 
 COMMAND = "pytest --nnx-update-snapshots tests/test_a.py::test_mlp"
 GOLDEN = "tests/__nnx_snapshots__/test_a/test_mlp.output.json"
@@ -34,6 +35,7 @@ class Shown:
     where: str = "test_a.py:7: nnx_snapshot.check(y, 'output')"
     changes: tuple = ()
     causes: tuple = field(default_factory=tuple)
+    evidence: Evidence | None = None
 
 
 def leaf(values, path="layer.kernel", dtype=np.float32, **more):
@@ -463,6 +465,71 @@ def test_a_failure_paints_itself():
     assert str(made.reprcrash) == made.reprcrash.message == "golden x"
 
 
+def test_a_failure_in_one_line_paints_that_alone():
+    made = Failure.of("x\n  file    y", "golden x", "tests/test_a.py:7", is_line=True)
+    made.toterminal(None)
+    assert str(made.reprcrash) == "tests/test_a.py:7: golden x"
+    assert made.reprcrash.message == "golden x", "for pytest's short summary and JUnit's file"
+
+
+def test_the_place_of_a_failure_is_its_first_check():
+    told = failure([(Shown(where="tests/a.py:3: check(x)"), GOLDEN), (Shown(), GOLDEN)])
+    assert told.place == "tests/a.py:3"
+
+
+# -- long and short --------------------------------------------------------------------
+
+
+def drawn(*draws, end):
+    old, new = (leaf([n], "a.kernel", draws=(f"params#{n}",)) for n in draws)
+    streams = tuple({"params": {"key": [0, 0], "count": 0, "end": n}} for n in end)
+    both = compared((old,), (new,))
+    seen = Evidence("init", both, {"a.kernel": old}, {"a.kernel": new}, streams)
+    return {"comparison": both, "evidence": seen}
+
+
+@pytest.mark.parametrize("word", ["draws", "stream", "seed"])
+def test_the_key_map_stands_behind_v_where_keys_moved(word):
+    cause = Cause(word, ("a.kernel",), "1 more key", "", "1 more key")
+    shown = Shown(**drawn(0, 1, end=(1, 2)), causes=(cause,))
+    assert (
+        "  keys\n"
+        "    params  key 0 0  1 key -> 2\n"
+        "      golden   │        │ #0 │\n"
+        "      now      │   #0   │ #1 │\n"
+        "                 1 more   +1\n"
+        "        more   #0  nothing random\n"
+        "        moved  #0 -> #1  a.kernel\n"
+        "  leaves  "
+    ) in failure([(shown, GOLDEN)], verbosity=1).full
+    assert "  keys" not in failure([(shown, GOLDEN)]).full
+
+
+def test_no_key_map_of_what_moved_otherwise():
+    cause = Cause("values", ("a.kernel",), "other values")
+    shown = Shown(**drawn(0, 1, end=(1, 2)), causes=(cause,))
+    assert "  keys" not in failure([(shown, GOLDEN)], verbosity=2).full
+
+
+def test_the_short_text_has_one_leaf_and_no_environment_but_one_that_changed():
+    both = compared((leaf([1], "a"), leaf([2], "b")), (leaf([3], "a"), leaf([4], "b")))
+    short = failure([(Shown(both), GOLDEN)], brief=True).full
+    assert "  a  Param float32[1]" in short
+    assert "  ... and 1 more leaves that differ (-vv: all)" in short
+    assert "environment" not in short
+    changed = Shown(both, changes=(("jax", "0.9", "0.10"),))
+    assert "jax 0.9 -> 0.10" in failure([(changed, GOLDEN)], brief=True).full
+
+
+def test_against_other_code_there_is_no_golden_that_recorded_an_environment():
+    both = compared((leaf([1]),), (leaf([2]),))
+    assert "environment" not in failure([(Shown(both), GOLDEN)], against="main (a1b2c3d)").full
+    changed = Shown(both, changes=(("jax", "0.9", "0.10"),))
+    told = failure([(changed, GOLDEN)], against="jax 0.9").full
+    assert "  not as in jax 0.9:\n      jax 0.9 -> 0.10" in told
+    assert "golden's environment" not in told
+
+
 # -- the summary -----------------------------------------------------------------------
 
 
@@ -480,7 +547,7 @@ def test_the_summary_of_a_run_that_has_everything():
         headroom=0.12345, worst="layer.kernel in g.json", unproven_rounding=1, moved=8, movable=2,
     )  # fmt: skip
     findings = [
-        Finding("draws", "two more keys", ("a", "b"), 3, 2),
+        Finding("draws", "two more keys", ("a", "b"), 3, 2, "src/m.py:14"),
         Finding("shape", "w", ("a",), 1),
     ]
     unused, gone = [["u[0].json", "u[0].1.safetensors"]], [["g.json", "g.1.safetensors"]]
@@ -495,7 +562,9 @@ def test_the_summary_of_a_run_that_has_everything():
         "1 matched only by rounding although the environment is the one recorded: those numbers "
         "do not repeat to the bit here",
         "Checked without values, the golden or the check being abstract: 7.",
-        "draws: two more keys (2 goldens, 3 leaves, 2 tests) shape: w (1 golden, 1 leaf) a note",
+        "draws: two more keys (2 goldens, 3 leaves, 2 tests) at src/m.py:14 "
+        f"pytest --nnx-update-only={findings[0].id} shape: w (1 golden, 1 leaf) "
+        f"pytest --nnx-update-only={findings[1].id} a note",
         "To write or accept them: pytest --nnx-update-snapshots",
         "To accept only what moved by certain causes: --nnx-update-only=draws,shape",
         "Equal to goldens of tests that are gone: 2. To move these to where their tests are now: "
@@ -525,6 +594,35 @@ def test_what_was_asked_for_in_vain_is_not_advised_again():
     assert some in told(Mode(update=True, only=frozenset(["shape"])))
     assert every not in told(Mode(update=True))
     assert some not in told(Mode(update=True))
+
+
+def test_each_of_several_changes_has_its_command():
+    one, two = Finding("draws", "1 more key", ("a",), 3), Finding("draws", "the other", ("b",), 3)
+    both = replace(two, together=(one.id, two.id))
+    follows, unknown = Finding("follows", "it", ("c",), 1), Finding("unknown", "?", ("d",), 1)
+
+    def told(*findings, report="", mode=None, against=""):
+        mode = mode or Mode()
+        shown = lines(Totals(changed=2), (), (), (), (), findings, against, mode, report)
+        return [line for line in shown if line.startswith("  ")]
+
+    assert told(one, two) == [
+        f"  pytest --nnx-update-only={one.id}",
+        f"  pytest --nnx-update-only={two.id}",
+    ]
+    assert told(one, both, report="out dir") == [
+        f"  nnxrng accept 'out dir' --cause {one.id}",
+        f"  nnxrng accept 'out dir' --cause {one.id},{two.id}",
+    ]
+    assert told(replace(one, together=both.together), both) == [
+        f"  pytest --nnx-update-only={one.id},{two.id}"
+    ], "once"
+    assert told(one) == told(one, follows, unknown) == [], "the line at the end does"
+    assert told(one, two, against="main: 2 changed") == []
+    assert told(one, two, mode=Mode(update=True)) == []
+    assert told(one, two, mode=Mode(update=True, only=frozenset([one.id]))) == [
+        f"  pytest --nnx-update-only={two.id}"
+    ]
 
 
 @pytest.mark.parametrize("which", ["unused", "gone", "deleted"])

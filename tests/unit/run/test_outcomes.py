@@ -5,7 +5,15 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pytest_nnxrng.run.outcomes import Check, Outcomes, Totals, findings, totals
+from pytest_nnxrng.run.outcomes import (
+    Check,
+    Outcomes,
+    Totals,
+    change_id,
+    findings,
+    shortfalls,
+    totals,
+)
 
 CHECK = Check("t.py::test_a", "g/test_a.1.json", "matched", failed=False)
 CAUSE = {"word": "draws", "leaves": ["a", "b"], "text": "t", "evidence": "e", "finding": "f"}
@@ -177,3 +185,37 @@ def test_one_change_in_many_tests_is_one_finding():
         ("shape", "wider", ("a",), 1),
         ("shape", "shape", ("b",), 1),
     ]
+
+
+# -- findings --------------------------------------------------------------------------
+
+
+def moved(golden, *words, **more):
+    causes = tuple({**CAUSE, "word": word, "finding": word} for word in words)
+    return replace(CHECK, golden=golden, failed=True, status="different", causes=causes, **more)
+
+
+def test_a_change_names_those_that_its_goldens_need_to_be_accepted_with():
+    checks = [moved("a", "draws", "shape"), moved("b", "draws", "shape"), moved("c", "shape")]
+    found = {finding.word: finding for finding in findings(checks)}
+    ids = {word: change_id(word, word) for word in ("draws", "shape")}
+    assert found["draws"].together == tuple(sorted(ids.values()))
+    assert found["shape"].together == (), "c was moved by it alone"
+
+
+def test_a_change_has_the_first_line_that_called_and_the_key_map_where_keys_moved():
+    check = moved("a", "draws", "shape", where="tests/t.py:3", keymap=("params",))
+    found = {f.word: f for f in findings([check, replace(check, where="tests/t.py:9")])}
+    assert {f.called for f in found.values()} == {"tests/t.py:3"}
+    assert (found["draws"].keymap, found["shape"].keymap) == (("params",), ())
+
+
+def test_what_failed_by_no_cause_is_told_by_what_is_wrong_with_the_golden():
+    rows = [("a", "missing"), ("b", "missing"), ("c", "locked"), ("d", "matched")]
+    checks = [
+        replace(CHECK, golden=golden, status=status, failed=status != "matched", where="t.py:1")
+        for golden, status in rows
+    ]
+    short = [(f.word, f.goldens, f.called) for f in shortfalls(checks)]
+    assert short == [("missing", ("a", "b"), "t.py:1"), ("unreadable", ("c",), "t.py:1")]
+    assert not shortfalls([replace(checks[0], failed=False), moved("e", "draws")])

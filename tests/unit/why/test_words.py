@@ -21,9 +21,10 @@ def test_the_table_of_the_readme_is_this_one():
 def test_words_are_read_from_a_list():
     assert parse("draws", "x") == {"draws"}
     assert parse(" draws , environment ", "x") == {"draws", "environment"}
+    assert parse("draws,0bafba57", "x") == {"draws", "0bafba57"}, "one change by its id"
 
 
-@pytest.mark.parametrize("text", ["", "draw", "draws,", "draws,,seed", "Seed"])
+@pytest.mark.parametrize("text", ["", "draw", "draws,", "draws,,seed", "Seed", "0bafba5"])
 def test_a_word_that_is_none_is_named_with_those_that_are(text):
     with pytest.raises(BadSetting, match=r"^--x: '.*' is no cause\. Causes are seed, stream, "):
         parse(text, "--x")
