@@ -26,9 +26,11 @@ from typing import Any
 
 # Variables that JAX reads when it is imported, and that can be told to one that has been.
 _TOLD = ("JAX_NUM_CPU_DEVICES", "JAX_DEFAULT_MATMUL_PRECISION")
-_READ_ONCE = ("JAX_", "XLA_FLAGS", "CUDA_", "TF_", "PYTHON")
+_READ_ONCE = ("JAX_", "XLA_FLAGS", "CUDA_", "PYTHON")
 _OWN = ("PYTHONPATH", *_TOLD)  # each fork has its own
 _REFUSED = "refused"
+# JAX, and what holds on to it once it is imported.
+_HIDDEN = ("jax", "jaxlib", "flax", "optax", "orbax", "chex", "etils", "treescope")
 
 
 def settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -150,14 +152,12 @@ class _Hidden:
 def _serve(number: int) -> None:
     for name in _TOLD:
         os.environ.pop(name, None)
-    import numpy  # noqa: F401  # it is no part of what is hidden
-    import pytest
-
-    before = set(sys.modules)
     import flax.nnx  # noqa: F401
     import jax  # noqa: F401
+    import pytest
 
-    hidden = _Hidden({name: sys.modules.pop(name) for name in sys.modules.keys() - before})
+    names = [name for name in sys.modules if name.partition(".")[0] in _HIDDEN]
+    hidden = _Hidden({name: sys.modules.pop(name) for name in names})
     here = settings(os.environ)
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [path for path in sys.path[1:] if path not in own]

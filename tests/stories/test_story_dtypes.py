@@ -103,7 +103,7 @@ def test_another_dtype_of_equal_numbers_is_a_difference(project: Project):
     """).made()
     for change in ("bfloat16", "float16", "int32", "float8_e4m3fn"):
         project.change("tests/test_model.py", '"float32"', f'"{change}"')
-        project.run().came_to(failed=1).says(f"dtype: golden float32, now {change}")
+        project.run().came_to(failed=1).says(f"dtype: float32 -> {change}")
         project.change("tests/test_model.py", f'"{change}"', '"float32"')
     for change in ("bool", "float", "np.int64", "jnp.int32"):
         project.change("tests/test_model.py", ", int", f", {change}")

@@ -284,7 +284,7 @@ def test_a_run_without_the_fixtures_imports_no_jax_and_says_nothing(project: Pro
             loaded = {"jax", "flax", "numpy"} & set(sys.modules)
             assert not loaded
     """)
-    run = project.run_apart().came_to(passed=1)
+    run = project.run_fresh().came_to(passed=1)
     assert "nnx snapshots" not in run.text
 
 
