@@ -134,7 +134,8 @@ class _Hidden:
         from importlib.util import spec_from_loader
 
         sys.meta_path.remove(self)  # type: ignore[arg-type]
-        sys.modules.update(self.modules)
+        # With the module itself, the import would take that one's own spec, and run it again.
+        sys.modules.update({n: module for n, module in self.modules.items() if n != name})
         for variable in _TOLD:
             value = os.environ.get(variable, "")
             if value:
