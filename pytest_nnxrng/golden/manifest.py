@@ -223,7 +223,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
     ):
         raise _Invalid('"digest" is not 32 hex digits')
-    if digest is not None or "spots" in row:
+    if not row.keys().isdisjoint(_OF_NUMBERS):
         try:
             dtype_of(dtype)
         except UnsupportedDtype:
@@ -282,6 +282,7 @@ def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")
+_OF_NUMBERS = frozenset({"digest", "spots", "sketch", *_STATISTICS})
 
 
 def _is_number(value: Any) -> bool:

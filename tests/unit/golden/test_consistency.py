@@ -116,6 +116,16 @@ def test_a_sketch_of_another_size_is_refused(tmp_path):
         read(edited(path, "large", sketch={**data, "size": 40_001}))
 
 
+@pytest.mark.parametrize("told", ["sketch", "mean", "digest", "spots"])
+def test_whatever_tells_of_numbers_needs_a_dtype_of_numbers(tmp_path, told):
+    path = stored(tmp_path, large=LARGE)
+    row = json.loads(path.read_text())["leaves"]["large"]
+    assert told in row
+    rest = dict.fromkeys(row, None) | {"type": "Param", "shape": [40, 1000], told: row[told]}
+    with pytest.raises(GoldenError, match="\"dtype\" is 'object'"):
+        read(edited(path, "large", **rest | {"dtype": "object"}))
+
+
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 def test_numbers_that_are_no_floats_are_refused(tmp_path, number):
     path = stored(tmp_path, large=LARGE)
