@@ -29,6 +29,7 @@ from pytest_nnxrng.leaf.repeats import expand
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
+_NEWER = 20  # times that other runs may replace a golden while it is read
 _DIMENSIONS = 256  # of a leaf, at most: numpy makes no array of more than 64
 
 
@@ -126,6 +127,22 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
 def lacking(path: Path, golden: Golden) -> GoldenError | None:
     """Why the values of the golden at ``path`` are not there, if they are not."""
     return Reader(path, values_path(path, golden.values)).lacking() if golden.values else None
+
+
+def settled(path: Path) -> tuple[Golden, GoldenError | None]:
+    """The golden at ``path``, and why its values are not there, though nobody just replaced them.
+
+    Raises:
+      FileNotFoundError: when there is no golden.
+      GoldenError: when there is one that cannot be used.
+    """
+    golden = read(path)
+    for _ in range(_NEWER):
+        lacks = lacking(path, golden)
+        named, golden = golden.values, golden if lacks is None else read(path)
+        if named == golden.values:
+            return golden, lacks
+    return golden, lacking(path, golden)
 
 
 def read(path: Path) -> Golden:
