@@ -251,6 +251,9 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         raise _Invalid('"draws" is not a list of texts')
     if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
         raise _Invalid('"unseen" is not a list of texts')
+    for name in ("rng", "fixed_key", "stored", "kept"):
+        if not isinstance(row.get(name, False), bool):
+            raise _Invalid(f'"{name}" is {short(row[name])}')
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
@@ -259,14 +262,14 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
             decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
         raise _Invalid(str(error)) from None
-    stored = digest is not None and row.get("stored", True) is True
+    stored = digest is not None and row.get("stored", True)
     leaf = Leaf(
         path=path,
         type=_get(row, "type", str),
         shape=tuple(shape),
         dtype=dtype,
-        rng=row.get("rng", False) is True,
-        fixed_key=row.get("fixed_key", False) is True,
+        rng=row.get("rng", False),
+        fixed_key=row.get("fixed_key", False),
         sharding=sharding,
         placed=None if placed is None else Placement(placed, tuple(unseen)),
         digest=digest,
@@ -276,7 +279,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         initializer=row.get("initializer"),
         spots=row.get("spots"),
         stored=stored,
-        kept=row.get("kept", False) is True,
+        kept=row.get("kept", False),
     )
     if wrong := contradiction(leaf):
         raise _Invalid(wrong)

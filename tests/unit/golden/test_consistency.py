@@ -89,6 +89,14 @@ def test_whatever_is_written_is_read(tmp_path, name, early):
         ("large", {"mean": 1e6}, '"mean" is not between'),
         ("large", {"std": 1e6}, '"std" is none'),
         ("large", {"std": -1}, '"std" is none'),
+        ("large", {"std": 0.001}, '"std" is too small'),
+        ("small", {"max": 1e30}, '"std" is too small'),
+        ("positive", {"mean": 3.0, "std": 1e-9}, '"std" is too small'),
+        ("large", {"digest": None}, 'no "digest"'),
+        ("int", {"digest": None}, 'no "digest"'),
+        ("large", {"digest": None, "sketch": None}, 'no "digest"'),
+        ("large", {"stored": 1}, '"stored" is 1'),
+        ("small", {"stored": False}, 'no "sketch"'),
         ("large", {"max": 10**400}, '"max" is too large'),
         ("large", {"max": "inf"}, "\"max\" is 'inf'"),
         ("large", {"mean": "much"}, "\"mean\" is 'much'"),
@@ -190,3 +198,18 @@ def test_what_moves_beside_a_mask_is_found_without_values(tmp_path, name):
             [Leaf(name, "Param", moved.shape, array.dtype.name, read=lambda m=moved: m)]
         )
         assert compare((leaf,), ours, Tolerance(OUTPUTS)).matches is matches
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64", "float8_e5m2"])
+@pytest.mark.parametrize("offset", [0, 1, 1e3, 3e4])
+@pytest.mark.parametrize("outlier", [0, 1, 1e4])
+def test_numbers_far_from_zero_and_far_from_each_other_are_read(tmp_path, dtype, offset, outlier):
+    arrays = {}
+    for size in (7, 30_001):
+        for spread in (0, 1e-3, 1):
+            array = offset + spread * RNG.standard_normal(size)
+            array[size // 2] += outlier
+            arrays[f"{size} {spread}"] = array.astype(dtype)
+    for leaf in read(stored(tmp_path, **arrays)).leaves:
+        if leaf.read is not None:
+            leaf.read()
