@@ -25,7 +25,7 @@ from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
-from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.leaf.repeats import LARGEST, cost
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
@@ -186,6 +186,8 @@ def _parse_environment(data: dict[str, Any]) -> dict[str, Any]:
     environment: dict[str, Any] = _get(data, "environment", dict)
     if not all(isinstance(value, str | int | float) for value in environment.values()):
         raise _Invalid('"environment" is not a map of texts and numbers')
+    if not all(f"{key}{value}".isprintable() for key, value in environment.items()):
+        raise _Invalid('"environment" holds what cannot be printed')
     return environment
 
 
@@ -200,20 +202,24 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
         if not all(type(word) is int and 0 <= word < 2**32 for word in words):
             raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
-        _check_owners(name, stream)
+    _check_owners(streams)
     return streams
 
 
-def _check_owners(name: str, stream: dict[str, Any]) -> None:
-    """Who drew its keys: a golden of an earlier version does not say."""
-    forks = stream.get("forks", {})
-    if not isinstance(forks, dict):
-        raise _Invalid(f'"streams": "forks" of {name} is not an object')
-    for key, rows in {"draws": stream.get("draws", []), **forks}.items():
-        try:
-            expand(rows)
-        except ValueError as error:
-            raise _Invalid(f'"streams": {key} of {name} {error}') from None
+def _check_owners(streams: dict[str, Any]) -> None:
+    """Who drew the keys: a golden of an earlier version does not say."""
+    total = 0
+    for name, stream in streams.items():
+        forks = stream.get("forks", {})
+        if not isinstance(forks, dict):
+            raise _Invalid(f'"streams": "forks" of {name} is not an object')
+        for key, rows in [("draws", stream.get("draws", [])), *forks.items()]:
+            try:
+                total += cost(rows)
+            except ValueError as error:
+                raise _Invalid(f'"streams": {short(key)} of {short(name)} {error}') from None
+    if total > LARGEST:
+        raise _Invalid('"streams" stand for too many draws')
 
 
 def _listed(value: Any) -> list[Any]:
@@ -221,6 +227,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> Leaf:
+    if not path.isprintable():
+        raise _Invalid(f"leaf {path} has a name that cannot be printed")
     if not isinstance(row, dict):
         raise _Invalid(f"leaf {path} is not an object")
     try:
@@ -246,7 +254,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         except UnsupportedDtype:
             raise _Invalid(f'"dtype" is {short(dtype)!r}') from None
     if draws is not None and not (
-        isinstance(draws, list) and all(isinstance(draw, str) for draw in draws)
+        isinstance(draws, list) and all(isinstance(d, str) and d.isprintable() for d in draws)
     ):
         raise _Invalid('"draws" is not a list of texts')
     if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
@@ -265,7 +273,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
     stored = digest is not None and row.get("stored", True)
     leaf = Leaf(
         path=path,
-        type=_get(row, "type", str),
+        type=_printable(row, "type"),
         shape=tuple(shape),
         dtype=dtype,
         rng=row.get("rng", False),
@@ -321,6 +329,13 @@ def _get(data: dict[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise _Invalid(f'"{name}" is missing' if name not in data else f'"{name}" is {value!r:.40}')
     return value
+
+
+def _printable(row: dict[str, Any], name: str) -> str:
+    text: str = _get(row, name, str)
+    if not text.isprintable():
+        raise _Invalid(f'"{name}" cannot be printed')
+    return text
 
 
 def _is_values_name(name: Any) -> bool:

@@ -213,3 +213,33 @@ def test_numbers_far_from_zero_and_far_from_each_other_are_read(tmp_path, dtype,
     for leaf in read(stored(tmp_path, **arrays)).leaves:
         if leaf.read is not None:
             leaf.read()
+
+
+ESCAPES = "\x1b[2J"
+
+
+@pytest.mark.parametrize("where", ["path", "type", "draws", "environment", "dtype"])
+def test_what_would_move_a_terminals_cursor_is_refused(tmp_path, where):
+    path = stored(tmp_path, large=LARGE)
+    data = json.loads(path.read_text())
+    row = data["leaves"]["large"]
+    if where == "path":
+        data["leaves"] = {f"large{ESCAPES}": row}
+    elif where == "environment":
+        data["environment"] = {"jax": ESCAPES}
+    else:
+        row[where] = [ESCAPES] if where == "draws" else ESCAPES
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldenError) as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_wrong_is_told_in_few_words(tmp_path):
+    path = stored(tmp_path, large=LARGE)
+    data = json.loads(path.read_text())
+    data["leaves"] = {"x" * 100_000: 3}
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldenError) as caught:
+        read(path)
+    assert len(caught.value.problem) <= 400
