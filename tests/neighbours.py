@@ -1,4 +1,4 @@
-"""``python -m tests.neighbours [-k WORD]``: the plugin beside others, and under many settings.
+"""``python -m tests.neighbours [-k PATTERN]``: the plugin beside others, and under many settings.
 
 Makes a virtual environment with the neighbours, writes one project with its goldens, runs it beside
 each of them, and prints the table of the README. A neighbour *works* when the same tests pass, a
@@ -362,7 +362,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("-k", default="", help="rows whose name holds this word alone")
+    parser.add_argument("-k", default="", help="rows alone in whose name this pattern is found")
     parser.add_argument("--python", type=Path, help="an interpreter that has the neighbours")
     chosen = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="neighbours-"))
@@ -371,7 +371,7 @@ def main() -> int:
         neighbourhood = Neighbourhood(python, work)
         found = {}
         for row in rows():
-            if chosen.k in row.name:
+            if re.search(chosen.k, row.name):
                 found[row.name] = neighbourhood.judge(row)
                 print(f"{row.name}: {' '.join(found[row.name])}", flush=True)
         print(table(found))

@@ -1,0 +1,67 @@
+"""Leaves whose values the golden does not store: what their sketches and spots prove, counts."""
+
+import numpy as np
+import pytest
+
+from pytest_nnxrng.compare.differences import compare
+from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
+from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.passes import digested, kept
+
+TOLERANCE = Tolerance(OUTPUTS)
+BASE = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+STEP = TOLERANCE.of("float32") * float(np.abs(BASE).max())
+
+
+def leaves(array):
+    return digested([Leaf("x", "Param", array.shape, array.dtype.name, read=lambda: array)])
+
+
+def moved(at, by):
+    array = BASE.copy()
+    array[at] += np.float32(by)
+    return array
+
+
+def compared(array, golden=BASE):
+    """A golden that holds no values of the leaf, and the array."""
+    held = kept(leaves(golden), 0)
+    return compare(tuple(leaf.but(read=None) for leaf in held), leaves(array), TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("at", "by"),
+    [
+        (slice(4321, 4322), 30),  # one element, far beyond the tolerance: a peak
+        (slice(0, None, 97), 3),  # a thousand, beyond it by little: a few that changed
+        (slice(None), 3),  # all: energy
+    ],
+)
+def test_elements_beyond_the_tolerance_are_no_rounding_however_small_their_mean(at, by):
+    found = compared(moved(at, by * STEP))
+    (difference,) = found.differences
+    assert difference.kinds == ("values",)
+    assert difference.numbers.changed
+    assert not difference.numbers.is_rounding
+
+
+def test_rounding_matches():
+    found = compared(np.nextafter(BASE, np.float32(9)))
+    assert found.matches
+    assert found.rounded["x"].worst < STEP
+
+
+def test_an_extreme_that_moved_is_found():
+    array = BASE.copy()
+    array[array.argmax()] += np.float32(2 * STEP)
+    assert not compared(array).matches
+
+
+@pytest.mark.parametrize("other", [np.inf, -np.inf])
+def test_a_nan_that_became_something_else_or_moved_is_found(other):
+    golden = BASE.copy()
+    golden[77] = np.nan
+    for place, value in ((77, other), (78, np.nan)):
+        array = BASE.copy()
+        array[place] = value
+        assert not compared(array, golden).matches
