@@ -65,3 +65,13 @@ def test_a_nan_that_became_something_else_or_moved_is_found(other):
         array = BASE.copy()
         array[place] = value
         assert not compared(array, golden).matches
+
+
+@pytest.mark.parametrize("golden", ["values", "sketch"])
+def test_a_mask_is_not_the_scale_of_what_it_leaves(golden):
+    base = np.where(BASE > 1, np.float32(-1e9), BASE)
+    array = np.where(BASE > 1, np.float32(-1e9), BASE + np.float32(0.01))
+    if golden == "sketch":
+        assert not compared(array, base).matches
+    else:
+        assert not compare(leaves(base), leaves(array), TOLERANCE).matches
