@@ -7,6 +7,7 @@ from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested, kept
+from pytest_nnxrng.leaf.spots import at_spots, encode
 
 TOLERANCE = Tolerance(OUTPUTS)
 BASE = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
@@ -75,3 +76,25 @@ def test_a_mask_is_not_the_scale_of_what_it_leaves(golden):
         assert not compared(array, base).matches
     else:
         assert not compare(leaves(base), leaves(array), TOLERANCE).matches
+
+
+def abstract(array, **more):
+    """What an abstract check's golden holds of a leaf: its spots, no digest."""
+    leaf = Leaf("x", "Param", array.shape, array.dtype.name, **more)
+    return leaf.but(spots=encode(at_spots(leaf, array), leaf.dtype, leaf.shape))
+
+
+def test_spots_that_moved_are_values_that_moved():
+    golden = (abstract(BASE),)
+    assert compare(golden, leaves(BASE), TOLERANCE).spotted == ("x",)
+    (difference,) = compare(golden, leaves(BASE + np.float32(0.01)), TOLERANCE).differences
+    assert difference.kinds == ("values",)
+    assert difference.numbers.spots
+
+
+def test_the_same_draw_of_a_stream_with_another_key_is_another_derivation():
+    draws = {"draws": ("params#0",), "initializer": "ab"}
+    golden, ours = (Leaf("x", "Param", (40_000,), "float32", **draws) for _ in range(2))
+    assert compare((golden,), (ours,), TOLERANCE).unread == ("x",)
+    (difference,) = compare((golden,), (ours,), TOLERANCE, rekeyed={"params"}).differences
+    assert difference.kinds == ("derivation",)
