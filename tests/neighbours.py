@@ -195,15 +195,14 @@ def rows() -> Iterator[Row]:
     """
     yield Row("hypothesis", files={"tests/test_given.py": given})
     others = """
-        def test_others(snapshot, num_regression, rngs, nnx_snapshot):
+        def test_others(snapshot, data_regression, rngs, nnx_snapshot):
             assert {"a": 1} == snapshot
-            num_regression.check({"a": 1.0})
+            data_regression.check({"a": 1})
             nnx_snapshot.check(rngs.params())
     """
+    files = {"tests/test_others.py": others, "tests/test_others/test_others.yml": "a: 1\n"}
     beside = ("syrupy", "pytest-regressions")
-    files = {"tests/test_others.py": others}
-    yield Row("syrupy and pytest-regressions", ("--snapshot-update", "--force-regen"), {}, files,
-              plugins=beside)  # fmt: skip
+    yield Row("syrupy and pytest-regressions", ("--snapshot-update",), {}, files, plugins=beside)
     bench = """
         def test_fast(benchmark, rngs, nnx_snapshot):
             nnx_snapshot.check(benchmark(lambda: 1.5))
@@ -304,6 +303,23 @@ class Neighbourhood:
 
     def judge(self, row: Row) -> tuple[str, str]:
         """What becomes of the plugin beside this neighbour, and what there is to say."""
+        how, told = self._judge(row)
+        if how == "FAILS" and not self.works_without(row):
+            return "fails without us, too", "every test, whatever it uses"
+        return how, told
+
+    def works_without(self, row: Row) -> bool:
+        """Whether the neighbour runs a test that has nothing to do with the plugin."""
+        folder = self.work / "without" / "project"
+        path = folder / row.cwd / row.tests / "test_control.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("def test_control():\n    pass\n", encoding="utf-8")
+        try:
+            return self.run(row, folder, "-p", "no:nnxrng")[0] == 0
+        finally:
+            shutil.rmtree(folder.parent)
+
+    def _judge(self, row: Row) -> tuple[str, str]:
         folder = self.project(row, re.sub(r"\W+", "-", row.name))
         if row.files or not self.quick:
             code, text = self.run(row, folder, "--nnx-update-snapshots")
