@@ -185,6 +185,14 @@ PLANTS = (
 TESTS = [path for plant in PLANTS for path in plant.tests.split()]
 
 
+def _bounded() -> None:
+    """A defect may read without end."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
+    resource.setrlimit(resource.RLIMIT_CPU, (900, 900))
+
+
 def survives(plant: Plant, work: Path) -> str:
     """ "" for a defect that the tests caught, else what became of them."""
     copy = work / "copy"
@@ -207,6 +215,7 @@ def survives(plant: Plant, work: Path) -> str:
             env=environment,
             capture_output=True,
             text=True,
+            preexec_fn=_bounded if os.name == "posix" else None,
         )
         if done.returncode == 1:
             return ""
