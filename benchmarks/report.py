@@ -72,6 +72,9 @@ def text(found: dict[str, Any]) -> str:
     if where := found.get("tiny", {}).get("where"):
         rows = [f"  {part:32}{number:>8.2f}" for part, number in where.items()]
         parts.append("\n".join(["A test that builds and checks a tiny model, in ms", *rows]))
+    if synced := found.get("synced"):
+        rows = [f"  {kind:32}{synced[kind]['wall']:>8.2f}" for kind in ("synced", "not synced")]
+        parts.append("\n".join([f"An update of {synced['goldens']} goldens, in s", *rows]))
     parts.append("\n".join(["Against the bars", *map(_bar, bars(found))]))
     return "\n\n".join(parts)
 

@@ -302,6 +302,27 @@ def by_goldens(folder: Path, extent: Extent, say: Say) -> list[Row]:
     return found
 
 
+def synced(folder: Path, extent: Extent, say: Say) -> Row:
+    """An update of many goldens, each synced to disk, and as it would be without."""
+    say("an update, synced and not")
+    text = SMALL.format(
+        tests=300, fixtures="nnx_snapshot, ", body="nnx_snapshot.check(np.arange(3))"
+    )
+    here = sessions.write(folder / "synced", text)
+    row: Row = {"goldens": 300}
+    for kind, conftest in (
+        ("synced", ""),
+        ("not synced", "import os\nos.fsync = lambda _: None\n"),
+    ):
+        (here / "conftest.py").write_text(conftest, encoding="utf-8")
+        found = []
+        for _ in range(extent.repetitions):
+            shutil.rmtree(here / "__nnx_snapshots__", ignore_errors=True)
+            found.append(sessions.run(here, (*PLUGIN, UPDATE)))
+        row[kind] = middle(found)
+    return row
+
+
 ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "contest": contest,
     "start": start,
@@ -312,4 +333,5 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "leaves": by_leaves,
     "tests": by_tests,
     "goldens": by_goldens,
+    "synced": synced,
 }

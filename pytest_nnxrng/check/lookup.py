@@ -111,11 +111,7 @@ def _left(test: TestChecks, platform: str, made_on: str | None, *, own: bool) ->
 def _read(path: Path, owner: Key) -> Found | bool:
     """The golden at ``path``; else whether one is there whose name differs by case alone."""
     try:
-        read = manifest.read(path)
-        lacks = manifest.lacking(path, read)
-        if lacks is not None:  # or another run has put a newer one in its place meanwhile
-            read = manifest.read(path)
-            lacks = manifest.lacking(path, read)
+        read, lacks = manifest.settled(path)
     except FileNotFoundError:
         return False
     except GoldenError as error:

@@ -187,17 +187,20 @@ class TestChecks:
         Returns the results that could not be written, each with the error.
         """
         failures = []
-        for result in self.results:
-            staged, result.staged = result.staged, None
-            if staged is None:
-                continue
-            passed = outcome is Outcome.PASSED and not self.failing
-            if self.apart or not (passed or self.settings.rehearses):
-                staged.discard()
-                continue
-            try:
-                staged.commit()
-                result.written = True
-            except OSError as error:
-                failures.append((result, error))
+        passed = outcome is Outcome.PASSED and not self.failing
+        writes = not self.apart and (passed or self.settings.rehearses)
+        try:
+            for result in self.results if writes else ():
+                if result.staged is None:
+                    continue
+                try:
+                    result.staged.commit()
+                    result.written = True
+                except OSError as error:
+                    failures.append((result, error))
+        finally:  # also when Ctrl-C comes in between
+            for result in self.results:
+                if result.staged is not None:
+                    result.staged.discard()
+                    result.staged = None
         return failures

@@ -13,6 +13,7 @@ from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.spots import decode
 from pytest_nnxrng.leaf.statistics import statistics
 
+_LOOSE = 1e-2  # of what sums of squares lose, beside the digits
 _DIGITS = 1e-5  # a row's numbers have six digits
 _TEXTS = ("nan", "inf", "-inf")
 _OVERFLOW = 1e308
@@ -23,10 +24,13 @@ def contradiction(leaf: Leaf) -> str:
     if is_key(leaf.dtype) or not (leaf.statistics or leaf.digest or leaf.spots):
         return ""
     row = leaf.statistics
+    if leaf.digest is None and (row or leaf.sketch is not None):
+        return 'it has numbers, and no "digest"'
     return (
         _wrong_numbers(row, _reals(leaf))
         or (_wrong_sketch(leaf.sketch, row) if leaf.sketch is not None else _no_sketch(leaf))
         or _wrong_spots(leaf)
+        or _too_narrow(row, _reals(leaf))
     )
 
 
@@ -70,6 +74,18 @@ def _wrong_numbers(row: Mapping[str, float | int | str], reals: int) -> str:
         return '"mean" is not between "min" and "max"'
     if math.isfinite(std) and not 0 <= std <= (high - low) / 2 + slack:
         return '"std" is none of numbers between "min" and "max"'
+    return ""
+
+
+def _too_narrow(row: Mapping[str, float | int | str], reals: int) -> str:
+    """One of n numbers is no further from their mean than the root of n times their deviation."""
+    if not {"mean", "std", "min", "max"} <= row.keys():
+        return ""
+    low, high, mean, std = (float(row[name]) for name in ("min", "max", "mean", "std"))
+    furthest = max(high - mean, mean - low) - _DIGITS * max(abs(low), abs(high))
+    root = math.sqrt(max(reals - int(row.get("nonfinite", 0)), 1))
+    if math.isfinite(furthest) and furthest * (1 - _LOOSE) > std * root:
+        return '"std" is too small for numbers from "min" to "max"'
     return ""
 
 

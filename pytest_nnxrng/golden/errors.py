@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_LONGEST = 400  # characters of what is wrong
 UPDATE = "pytest --nnx-update-snapshots"
 
 
@@ -19,6 +20,7 @@ class GoldenError(Exception):
     """
 
     def __init__(self, path: Path, problem: str, remedy: str, *, replaceable: bool) -> None:
+        problem = shown(problem)
         super().__init__(f"{path}: {problem}. {remedy}")
         self.path, self.problem, self.remedy = path, problem, remedy
         self.replaceable = replaceable
@@ -45,6 +47,12 @@ def pointer(path: Path) -> GoldenError:
         "Fetch it: git lfs pull",
         replaceable=False,
     )
+
+
+def shown(text: str) -> str:
+    """As it may be printed: what a golden holds may be long, or move a terminal's cursor."""
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def short(value: object) -> str:

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_nnxrng.golden.locks import folder_to_disk, locked
 from pytest_nnxrng.golden.naming import platform_of, shared, test_files
 from pytest_nnxrng.golden.policy import Collected, File, Use, use
 from pytest_nnxrng.run.outcomes import Outcomes
 
 _OWNER = '"owner": '
-_VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)
+VALUES = re.compile(r"(.*)\.[0-9a-f]{8}\.safetensors", re.DOTALL)  # a golden's
 TEMPORARY = ".nnx-tmp"  # how the name of a file ends that a golden is made in
 REPORT_MARK = ".nnxrng-report"  # lies in a report's folder of what a run obtained: no goldens
-_TEMPORARY = re.compile(r"\.(.*)\.([0-9]{1,9})-[^.]*\.nnx-tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.*)\.[0-9]{1,9}-[^.]*\.nnx-tmp", re.DOTALL)
 _TWIN = re.compile(r"([^@]*)@[^@]*\.json", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
 
@@ -210,11 +211,17 @@ def relative(path: Path, rootdir: Path) -> str:
 
 
 def delete(path: Path) -> None:
-    """Delete a golden: manifest first, so that no manifest ever names values that are gone."""
+    """Delete a golden: manifest first, so that no manifest ever names values that are gone.
+
+    Raises:
+      OSError: when it is not there, or cannot be deleted.
+    """
     stem = path.name.removesuffix(".json")
-    path.unlink()
-    for values in values_files(path.parent, stem):
-        values.unlink(missing_ok=True)
+    with locked(path.parent, make=False):
+        path.unlink()
+        folder_to_disk(path.parent)
+        for values in values_files(path.parent, stem):
+            values.unlink(missing_ok=True)
     remove_empty(path.parent)
 
 
@@ -251,11 +258,10 @@ class Folders:
         names = self._twins[path.parent].get(whole.name.removesuffix(".json"), set())
         return [one for one in (whole, *map(path.with_name, sorted(names))) if one != path]
 
-    def leftovers(self, directory: Path, stem: str) -> list[tuple[Path, int]]:
-        """The temporary files of the golden ``stem``, each with the process that made it."""
+    def leftovers(self, directory: Path, stem: str) -> list[Path]:
+        """The temporary files of the golden ``stem``, whoever made them."""
         self._list(directory)
-        names = sorted(self._temporary[directory].pop(stem, ()))
-        return [(directory / name, _maker(name)) for name in names]
+        return [directory / name for name in sorted(self._temporary[directory].pop(stem, ()))]
 
     def add(self, directory: Path, stem: str, name: str) -> None:
         """Note that the golden ``stem`` has the values file ``name``."""
@@ -269,16 +275,11 @@ class Folders:
         temporary: dict[str, set[str]] = {}
         twins: dict[str, set[str]] = {}
         for entry in os.scandir(directory):
-            for pattern, names in ((_VALUES, values), (_TEMPORARY, temporary), (_TWIN, twins)):
+            for pattern, names in ((VALUES, values), (_TEMPORARY, temporary), (_TWIN, twins)):
                 if found := pattern.fullmatch(entry.name):
                     names.setdefault(found[1], set()).add(entry.name)
         self._values[directory], self._temporary[directory] = values, temporary
         self._twins[directory] = twins
-
-
-def _maker(temporary: str) -> int:
-    """The process that made a temporary file, as its name says."""
-    return int(temporary.removesuffix(TEMPORARY).rpartition(".")[2].partition("-")[0])
 
 
 def remove_empty(directory: Path) -> None:

@@ -25,10 +25,11 @@ from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
-from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.leaf.repeats import LARGEST, cost
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 
+_NEWER = 20  # times that other runs may replace a golden while it is read
 _DIMENSIONS = 256  # of a leaf, at most: numpy makes no array of more than 64
 
 
@@ -128,6 +129,22 @@ def lacking(path: Path, golden: Golden) -> GoldenError | None:
     return Reader(path, values_path(path, golden.values)).lacking() if golden.values else None
 
 
+def settled(path: Path) -> tuple[Golden, GoldenError | None]:
+    """The golden at ``path``, and why its values are not there, though nobody just replaced them.
+
+    Raises:
+      FileNotFoundError: when there is no golden.
+      GoldenError: when there is one that cannot be used.
+    """
+    golden = read(path)
+    for _ in range(_NEWER):
+        lacks = lacking(path, golden)
+        named, golden = golden.values, golden if lacks is None else read(path)
+        if named == golden.values:
+            return golden, lacks
+    return golden, lacking(path, golden)
+
+
 def read(path: Path) -> Golden:
     """Read the manifest at ``path``; the elements are read when a leaf's ``read`` is called.
 
@@ -169,6 +186,8 @@ def _parse_environment(data: dict[str, Any]) -> dict[str, Any]:
     environment: dict[str, Any] = _get(data, "environment", dict)
     if not all(isinstance(value, str | int | float) for value in environment.values()):
         raise _Invalid('"environment" is not a map of texts and numbers')
+    if not all(f"{key}{value}".isprintable() for key, value in environment.items()):
+        raise _Invalid('"environment" holds what cannot be printed')
     return environment
 
 
@@ -183,20 +202,24 @@ def _parse_streams(data: dict[str, Any]) -> dict[str, Any]:
             raise _Invalid(f'"streams": {name} has no "impl" or no "key"')
         if not all(type(word) is int and 0 <= word < 2**32 for word in words):
             raise _Invalid(f'"streams": the key or counts of {name} are not 32-bit numbers')
-        _check_owners(name, stream)
+    _check_owners(streams)
     return streams
 
 
-def _check_owners(name: str, stream: dict[str, Any]) -> None:
-    """Who drew its keys: a golden of an earlier version does not say."""
-    forks = stream.get("forks", {})
-    if not isinstance(forks, dict):
-        raise _Invalid(f'"streams": "forks" of {name} is not an object')
-    for key, rows in {"draws": stream.get("draws", []), **forks}.items():
-        try:
-            expand(rows)
-        except ValueError as error:
-            raise _Invalid(f'"streams": {key} of {name} {error}') from None
+def _check_owners(streams: dict[str, Any]) -> None:
+    """Who drew the keys: a golden of an earlier version does not say."""
+    total = 0
+    for name, stream in streams.items():
+        forks = stream.get("forks", {})
+        if not isinstance(forks, dict):
+            raise _Invalid(f'"streams": "forks" of {name} is not an object')
+        for key, rows in [("draws", stream.get("draws", [])), *forks.items()]:
+            try:
+                total += cost(rows)
+            except ValueError as error:
+                raise _Invalid(f'"streams": {short(key)} of {short(name)} {error}') from None
+    if total > LARGEST:
+        raise _Invalid('"streams" stand for too many draws')
 
 
 def _listed(value: Any) -> list[Any]:
@@ -204,6 +227,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> Leaf:
+    if not path.isprintable():
+        raise _Invalid(f"leaf {path} has a name that cannot be printed")
     if not isinstance(row, dict):
         raise _Invalid(f"leaf {path} is not an object")
     try:
@@ -223,17 +248,20 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
     ):
         raise _Invalid('"digest" is not 32 hex digits')
-    if digest is not None or "spots" in row:
+    if not row.keys().isdisjoint(_OF_NUMBERS):
         try:
             dtype_of(dtype)
         except UnsupportedDtype:
             raise _Invalid(f'"dtype" is {short(dtype)!r}') from None
     if draws is not None and not (
-        isinstance(draws, list) and all(isinstance(draw, str) for draw in draws)
+        isinstance(draws, list) and all(isinstance(d, str) and d.isprintable() for d in draws)
     ):
         raise _Invalid('"draws" is not a list of texts')
     if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
         raise _Invalid('"unseen" is not a list of texts')
+    for name in ("rng", "fixed_key", "stored", "kept"):
+        if not isinstance(row.get(name, False), bool):
+            raise _Invalid(f'"{name}" is {short(row[name])}')
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
     try:
@@ -242,14 +270,14 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
             decode(row["spots"], dtype, tuple(shape))
     except ValueError as error:
         raise _Invalid(str(error)) from None
-    stored = digest is not None and row.get("stored", True) is True
+    stored = digest is not None and row.get("stored", True)
     leaf = Leaf(
         path=path,
-        type=_get(row, "type", str),
+        type=_printable(row, "type"),
         shape=tuple(shape),
         dtype=dtype,
-        rng=row.get("rng", False) is True,
-        fixed_key=row.get("fixed_key", False) is True,
+        rng=row.get("rng", False),
+        fixed_key=row.get("fixed_key", False),
         sharding=sharding,
         placed=None if placed is None else Placement(placed, tuple(unseen)),
         digest=digest,
@@ -259,7 +287,7 @@ def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Read
         initializer=row.get("initializer"),
         spots=row.get("spots"),
         stored=stored,
-        kept=row.get("kept", False) is True,
+        kept=row.get("kept", False),
     )
     if wrong := contradiction(leaf):
         raise _Invalid(wrong)
@@ -282,6 +310,7 @@ def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
 
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")
+_OF_NUMBERS = frozenset({"digest", "spots", "sketch", *_STATISTICS})
 
 
 def _is_number(value: Any) -> bool:
@@ -300,6 +329,13 @@ def _get(data: dict[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise _Invalid(f'"{name}" is missing' if name not in data else f'"{name}" is {value!r:.40}')
     return value
+
+
+def _printable(row: dict[str, Any], name: str) -> str:
+    text: str = _get(row, name, str)
+    if not text.isprintable():
+        raise _Invalid(f'"{name}" cannot be printed')
+    return text
 
 
 def _is_values_name(name: Any) -> bool:

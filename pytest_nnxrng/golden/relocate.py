@@ -13,8 +13,10 @@ from pathlib import Path
 from pytest_nnxrng.golden import manifest
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Folders, Owner, read_owner
+from pytest_nnxrng.golden.locks import file_to_disk
 from pytest_nnxrng.golden.naming import platform_of, platform_place
-from pytest_nnxrng.golden.store import Staged, temporary_beside
+from pytest_nnxrng.golden.stale import temporary_beside
+from pytest_nnxrng.golden.store import Staged
 
 _OWNER = re.compile(r'^  "owner": \{\n(?:    [^\n]*\n)*?  \}', re.MULTILINE)
 _VALUES = re.compile(r'^  "values": "[^"\n]*"', re.MULTILINE)
@@ -49,10 +51,10 @@ def _stage_one(source: Path, target: Path, owner: Owner, folders: Folders, *, ke
     if golden.values is not None:
         held = manifest.values_path(source, golden.values)
         name = f"{stem}.{golden.values.rsplit('.', 2)[1]}.safetensors"
-        if held != target.with_name(name):
-            temporary = temporary_beside(target.parent, stem)
-            _copy(held, temporary)
     text = readdressed(source, replace(golden, owner=owner, values=name))
+    if held is not None and name is not None and held != target.with_name(name):
+        temporary = temporary_beside(target.parent, stem)
+        _copy(held, temporary)
     goes = [] if keep or source == target else [source]
     goes += [held] if temporary and held and not keep and not _in_use(held, source) else []
     return Staged(target, text, name, temporary, folders, tuple(goes))
@@ -120,8 +122,13 @@ def _copy(source: Path, target: Path) -> None:
     with contextlib.suppress(OSError):
         os.link(source, target)  # the same bytes, at no cost
         return
-    shutil.copyfile(source, target)
-    shutil.copymode(source, target)
+    try:
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
+        file_to_disk(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _in_use(values: Path, source: Path) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_nnxrng.golden.inventory import TEMPORARY, Folders, delete, remove_empty
-from pytest_nnxrng.golden.locks import locked, to_disk
+from pytest_nnxrng.golden.inventory import Folders, delete, remove_empty
+from pytest_nnxrng.golden.locks import file_to_disk, folder_to_disk, locked
 from pytest_nnxrng.golden.manifest import Golden, dumps
+from pytest_nnxrng.golden.stale import is_stale, temporary_beside
 from pytest_nnxrng.golden.values import write_values
 from pytest_nnxrng.leaf.leaf import Leaf
 
@@ -44,11 +45,7 @@ class Staged:
             for other in self.along:
                 other.commit()
             with locked(directory):
-                if self.temporary is not None:
-                    assert self.values is not None
-                    self.temporary.replace(directory / self.values)
-                    self.folders.add(directory, stem, self.values)
-                    self.temporary = None
+                self._put_values(directory, stem)
                 self._put_manifest(directory, stem)
                 for old in self.folders.values(directory, stem):
                     if old.name != self.values:
@@ -59,14 +56,28 @@ class Staged:
             with contextlib.suppress(FileNotFoundError):
                 delete(old)
 
+    def _put_values(self, directory: Path, stem: str) -> None:
+        if self.values is None:
+            return
+        there = directory / self.values
+        if self.temporary is not None:
+            self.temporary.replace(there)
+            self.temporary.unlink(missing_ok=True)  # still there if both were links to one file
+            self.folders.add(directory, stem, self.values)
+            self.temporary = None
+            folder_to_disk(directory)  # before a manifest that names it
+        elif not there.exists():
+            told = "another run has taken its values away meanwhile: run this one again"
+            raise FileNotFoundError(errno.ENOENT, told, os.fspath(there))
+
     def _put_manifest(self, directory: Path, stem: str) -> None:
         manifest = temporary_beside(directory, stem)
         try:
             manifest.write_text(self.text, encoding="utf-8", newline="\n")
-            _set_mode(manifest, _mode([self.path, *self.supersedes, manifest]))
-            to_disk(manifest)
+            set_mode(manifest, mode_of([self.path, *self.supersedes, manifest]))
+            file_to_disk(manifest)
             manifest.replace(self.path)
-            to_disk(directory)
+            folder_to_disk(directory)  # before the values of the manifest that it replaces go
         finally:
             manifest.unlink(missing_ok=True)
 
@@ -106,18 +117,18 @@ def _stage(path: Path, golden: Golden, folders: Folders, supersedes: tuple[Path,
     directory, stem = path.parent, path.name.removesuffix(".json")
     stored = [leaf for leaf in golden.leaves if leaf.stored and leaf.read is not None]
     directory.mkdir(parents=True, exist_ok=True)
-    for left, pid in folders.leftovers(directory, stem):
-        if pid != os.getpid() and not _alive(pid):
+    for left in folders.leftovers(directory, stem):
+        if is_stale(left):
             left.unlink(missing_ok=True)
     temporary = temporary_beside(directory, stem)
     name = None
     try:
         if stored:
             temporary.touch()
-            mode = _mode([*folders.values(directory, stem), path, temporary])
+            mode = mode_of([*folders.values(directory, stem), path, temporary])
             write_values(temporary, stored)  # readable by its owner alone, whatever the umask
-            _set_mode(temporary, mode)
-            to_disk(temporary)
+            set_mode(temporary, mode)
+            file_to_disk(temporary)
             name = f"{stem}.{_named_by(stored)}.safetensors"
         else:
             temporary.touch()  # proves now that the folder can be written to
@@ -125,7 +136,7 @@ def _stage(path: Path, golden: Golden, folders: Folders, supersedes: tuple[Path,
         # The arrays are on disk now: hold none of them until the test ends.
         leaves = tuple(leaf.but(read=None, slabs=None) for leaf in golden.leaves)
         text = dumps(replace(golden, values=name, leaves=leaves))
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return Staged(path, text, name, temporary if name else None, folders, supersedes)
@@ -139,12 +150,7 @@ def _named_by(stored: list[Leaf]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-def temporary_beside(directory: Path, stem: str) -> Path:
-    """Where a file of the golden ``stem`` is made, in a name that says by which process."""
-    return directory / f".{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
-
-
-def _mode(candidates: list[Path]) -> int:
+def mode_of(candidates: list[Path]) -> int:
     """The mode of the first of these files that is there."""
     for path in candidates:
         with contextlib.suppress(OSError):
@@ -152,16 +158,6 @@ def _mode(candidates: list[Path]) -> int:
     return 0o644
 
 
-def _set_mode(path: Path, mode: int) -> None:
+def set_mode(path: Path, mode: int) -> None:
     with contextlib.suppress(OSError):  # a file system without modes
         path.chmod(mode)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

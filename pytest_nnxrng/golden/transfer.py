@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from pathlib import Path
 
 from pytest_nnxrng.golden.errors import broken
-from pytest_nnxrng.golden.inventory import TEMPORARY, values_files
+from pytest_nnxrng.golden.inventory import Folders
+from pytest_nnxrng.golden.locks import file_to_disk
 from pytest_nnxrng.golden.manifest import Golden, read
-from pytest_nnxrng.golden.naming import Identity, stem
+from pytest_nnxrng.golden.naming import Identity
+from pytest_nnxrng.golden.naming import stem as named
+from pytest_nnxrng.golden.stale import temporary_beside
+from pytest_nnxrng.golden.store import Staged, mode_of, set_mode
 
 
 def verified(source: Path, name: str) -> Golden:
@@ -21,7 +23,7 @@ def verified(source: Path, name: str) -> Golden:
     """
     golden = read(source)
     owner, shared = golden.owner, name.removesuffix(".json").partition("@")[0]
-    if stem(Identity(owner.cls, owner.function, owner.parameters), owner.check) != shared:
+    if named(Identity(owner.cls, owner.function, owner.parameters), owner.check) != shared:
         raise broken(source, f"belongs to the check {owner.check!r} of {owner.function}")
     for leaf in golden.leaves:
         if leaf.read is not None:
@@ -35,16 +37,17 @@ def transfer(source: Path, target: Path, values: str | None) -> None:
     Raises:
       OSError: when it cannot be written; the old golden is whole then.
     """
-    directory, own = target.parent, target.name.removesuffix(".json")
+    directory, stem = target.parent, target.name.removesuffix(".json")
+    text = source.read_text(encoding="utf-8")
     directory.mkdir(parents=True, exist_ok=True)
-    files = {target: source} | ({directory / values: source.parent / values} if values else {})
-    for there, here in sorted(files.items(), key=lambda item: item[0] == target):
-        temporary = directory / f".{own}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}"
-        try:
-            shutil.copyfile(here, temporary)
-            temporary.replace(there)
-        finally:
-            temporary.unlink(missing_ok=True)
-    for old in values_files(directory, own):
-        if old.name != values:
-            old.unlink(missing_ok=True)
+    temporary = temporary_beside(directory, stem) if values is not None else None
+    staged = Staged(target, text, values, temporary, folders := Folders())
+    try:
+        if temporary is not None and values is not None:
+            shutil.copyfile(source.parent / values, temporary)
+            set_mode(temporary, mode_of([*folders.values(directory, stem), target, temporary]))
+            file_to_disk(temporary)
+    except BaseException:
+        staged.discard()
+        raise
+    staged.commit()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_nnxrng.golden.consistency import told_otherwise
+from pytest_nnxrng.golden.document import load
 from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
 from pytest_nnxrng.golden.inventory import regular
 from pytest_nnxrng.leaf.digest import digest
@@ -67,6 +68,13 @@ class Reader:
             with self.path.open("rb") as file:
                 start = file.read(64)
         except FileNotFoundError:
+            if self._is_replaced():
+                return GoldenError(
+                    self.manifest,
+                    "was replaced by another run while this one read it",
+                    "Run this one again",
+                    replaceable=False,
+                )
             return GoldenError(
                 self.manifest,
                 f"its values file {self.path.name} is missing",
@@ -76,6 +84,14 @@ class Reader:
         except OSError as error:
             return unreadable(self.path, error)
         return pointer(self.path) if start.startswith(b"version https://git-lfs") else None
+
+    def _is_replaced(self) -> bool:
+        """Whether the manifest names other values by now, or none."""
+        try:
+            named = load(self.manifest).get("values")
+        except (OSError, GoldenError):
+            return False
+        return str(named).rsplit(".", 2)[-2:] != self.path.name.rsplit(".", 2)[-2:]
 
     def read(self, leaf: Leaf) -> np.ndarray:
         from safetensors import SafetensorError, safe_open

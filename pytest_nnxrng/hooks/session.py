@@ -41,6 +41,7 @@ class Ending:
         self.survey = inventory.Survey()
         self.deleted: list[list[str]] = []
         self.refusal: str | None = None
+        self.cleaned = ""
         self.baseline = config.stash.get(BASELINE, None)
         self.unrun: dict[str, str] = {}
 
@@ -55,12 +56,14 @@ class Ending:
             return
         if self.settings.prune:
             beside |= set(inventory.directories_below(self._roots(), self.settings.folder))
-        found = inventory.folders(sorted(beside), self.settings.folder)
+        found = list(inventory.folders(sorted(beside), self.settings.folder))
         self.survey = inventory.survey(self.outcomes, root, found)
         if not writes():
             return
         if self.settings.prune:
             self._prune(session)
+        if self.settings.prune or self.settings.mode.writes_goldens:
+            self._clean(found)
         if self.settings.report is not None:
             machine.write(self.settings.report, self.outcomes, self.survey, root)
             text = self._markdown()
@@ -102,9 +105,30 @@ class Ending:
             if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
-        self.deleted = self._files(self.survey.gone)
         for path in self.survey.gone:
-            inventory.delete(path)
+            (files,) = self._files([path])
+            try:
+                inventory.delete(path)
+            except FileNotFoundError:
+                continue  # another run was faster
+            except OSError as error:
+                told = f"{files[0]} cannot be deleted: {error.strerror or error}."
+                self.refusal = " ".join(filter(None, (self.refusal, told)))
+                session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+            else:
+                self.deleted.append(files)
+
+    def _clean(self, folders: Iterable[Path]) -> None:
+        """Take away what runs that were killed left here."""
+        from pytest_nnxrng.golden import stale
+
+        whole = self.settings.prune and self.refusal is None
+        gone = stale.clean(folders, self.config.rootpath, whole=whole)
+        if gone:
+            root = self.config.rootpath
+            where = ", ".join(sorted({relative(path.parent, root) for path in gone}))
+            files = f"{len(gone)} file{'s' if len(gone) > 1 else ''}"
+            self.cleaned = f"Cleared up {files} that a killed run left in {where}."
 
     def _files(self, goldens: Iterable[Path]) -> list[list[str]]:
         """The files of each golden, as whoever started the run would name them."""
@@ -114,10 +138,11 @@ class Ending:
     def show(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the summary's section, if there is anything to say."""
         unused = self._files(self.survey.unused)
-        gone = [] if self.deleted else self._files(self.survey.gone)
+        gone = self._files(path for path in self.survey.gone if path.exists())
         checks = self.outcomes.all()
         unplaced = self.outcomes.unplaced
-        if not (checks or unused or gone or self.deleted or self.refusal or unplaced):
+        told = self.deleted or self.cleaned or self.refusal
+        if not (checks or unused or gone or told or unplaced):
             return
         terminalreporter.section("nnx snapshots", sep="-")
         lines = summary.lines(
@@ -178,7 +203,8 @@ class Ending:
             notes.append(f"--nnx-update-only: no change of this run is {unknown}.")
         if self.baseline is not None:
             notes += [*self.baseline.side.notes, *summary.unrun(self.unrun)]
-        return notes + self._ignored(checks) + ([self.refusal] if self.refusal else [])
+        ends = [note for note in (self.cleaned, self.refusal) if note]
+        return notes + self._ignored(checks) + ends
 
     def _ignored(self, checks: list[Check]) -> list[str]:
         root = self.config.rootpath

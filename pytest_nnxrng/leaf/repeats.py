@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 Row: TypeAlias = Any  # a path, or [times, first, rows]
 
 _NUMBER = re.compile(r"(?<![^.])(\d{1,9})(?![^.])")
-_LONGEST = 1 << 20  # paths that a golden may stand for
+_LONGEST = 1 << 20  # repetitions of a row
+_EACH = 32  # characters' worth of time and memory that a path takes besides its own
+LARGEST = 1 << 26  # characters that the paths of a golden may have
 _LISTED = 3
 
 
@@ -29,9 +31,19 @@ def expand(rows: Any) -> list[str]:
     Raises:
       ValueError: when these are no such rows, or stand for too many.
     """
-    if not isinstance(rows, list) or _length(rows) > _LONGEST:
-        raise ValueError("is not a list of paths, or of too many")
+    cost(rows)
     return list(_paths(rows))
+
+
+def cost(rows: Any) -> int:
+    """What it takes to expand ``rows``, in characters.
+
+    Raises:
+      ValueError: when these are no such rows, or stand for too many.
+    """
+    if not isinstance(rows, list) or (total := _cost(rows)) > LARGEST:
+        raise ValueError("is not a list of paths, or of too many")
+    return total
 
 
 def _rows(paths: Sequence[str]) -> list[Row]:
@@ -62,11 +74,11 @@ def _head(path: str) -> tuple[str, int | None]:
     return path[: found.start()], int(found.group(1))
 
 
-def _length(rows: Any) -> int:
+def _cost(rows: Any) -> int:
     total = 0
     for row in rows if isinstance(rows, list) else [None]:
         if isinstance(row, str):
-            total += 1
+            total += _EACH + len(row)
         elif (
             isinstance(row, list)
             and len(row) == 3
@@ -74,7 +86,7 @@ def _length(rows: Any) -> int:
             and 0 <= row[0] <= _LONGEST
             and 0 <= row[1] <= _LONGEST
         ):
-            total += row[0] * _length(row[2])
+            total += row[0] * (_EACH + _cost(row[2]))
         else:
             raise ValueError("holds what is neither a path nor a repeated row")
     return total

@@ -102,8 +102,8 @@ class Outcomes:
         return {test for test, _ in self.tests.values()} - failed
 
     def all(self) -> list[Check]:
-        """Every check, in the order of the tests' reports."""
-        return [check for checks in self.checks.values() for check in checks]
+        """Every check, by the names of the tests: in whatever order and by whom these were run."""
+        return [check for test in sorted(self.checks) for check in self.checks[test]]
 
     def collect(self, rows: Iterable[Row]) -> None:
         """Add collected items: (file, whole, class, function, parameters)."""

@@ -68,6 +68,10 @@ class Mode(NamedTuple):
     move: bool = False
     against: bool = False
 
+    @property
+    def writes_goldens(self) -> bool:
+        return self.update or self.refresh or self.move
+
 
 class Settings(NamedTuple):
     """What the user set, once, for the whole run.

@@ -89,6 +89,14 @@ def test_whatever_is_written_is_read(tmp_path, name, early):
         ("large", {"mean": 1e6}, '"mean" is not between'),
         ("large", {"std": 1e6}, '"std" is none'),
         ("large", {"std": -1}, '"std" is none'),
+        ("large", {"std": 0.001}, '"std" is too small'),
+        ("small", {"max": 1e30}, '"std" is too small'),
+        ("positive", {"mean": 3.0, "std": 1e-9}, '"std" is too small'),
+        ("large", {"digest": None}, 'no "digest"'),
+        ("int", {"digest": None}, 'no "digest"'),
+        ("large", {"digest": None, "sketch": None}, 'no "digest"'),
+        ("large", {"stored": 1}, '"stored" is 1'),
+        ("small", {"stored": False}, 'no "sketch"'),
         ("large", {"max": 10**400}, '"max" is too large'),
         ("large", {"max": "inf"}, "\"max\" is 'inf'"),
         ("large", {"mean": "much"}, "\"mean\" is 'much'"),
@@ -114,6 +122,16 @@ def test_a_sketch_of_another_size_is_refused(tmp_path):
     data = json.loads(path.read_text())["leaves"]["large"]["sketch"]
     with pytest.raises(GoldenError, match="one of 40001 numbers"):
         read(edited(path, "large", sketch={**data, "size": 40_001}))
+
+
+@pytest.mark.parametrize("told", ["sketch", "mean", "digest", "spots"])
+def test_whatever_tells_of_numbers_needs_a_dtype_of_numbers(tmp_path, told):
+    path = stored(tmp_path, large=LARGE)
+    row = json.loads(path.read_text())["leaves"]["large"]
+    assert told in row
+    rest = dict.fromkeys(row, None) | {"type": "Param", "shape": [40, 1000], told: row[told]}
+    with pytest.raises(GoldenError, match="\"dtype\" is 'object'"):
+        read(edited(path, "large", **rest | {"dtype": "object"}))
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
@@ -180,3 +198,48 @@ def test_what_moves_beside_a_mask_is_found_without_values(tmp_path, name):
             [Leaf(name, "Param", moved.shape, array.dtype.name, read=lambda m=moved: m)]
         )
         assert compare((leaf,), ours, Tolerance(OUTPUTS)).matches is matches
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64", "float8_e5m2"])
+@pytest.mark.parametrize("offset", [0, 1, 1e3, 3e4])
+@pytest.mark.parametrize("outlier", [0, 1, 1e4])
+def test_numbers_far_from_zero_and_far_from_each_other_are_read(tmp_path, dtype, offset, outlier):
+    arrays = {}
+    for size in (7, 30_001):
+        for spread in (0, 1e-3, 1):
+            array = offset + spread * RNG.standard_normal(size)
+            array[size // 2] += outlier
+            arrays[f"{size} {spread}"] = array.astype(dtype)
+    for leaf in read(stored(tmp_path, **arrays)).leaves:
+        if leaf.read is not None:
+            leaf.read()
+
+
+ESCAPES = "\x1b[2J"
+
+
+@pytest.mark.parametrize("where", ["path", "type", "draws", "environment", "dtype"])
+def test_what_would_move_a_terminals_cursor_is_refused(tmp_path, where):
+    path = stored(tmp_path, large=LARGE)
+    data = json.loads(path.read_text())
+    row = data["leaves"]["large"]
+    if where == "path":
+        data["leaves"] = {f"large{ESCAPES}": row}
+    elif where == "environment":
+        data["environment"] = {"jax": ESCAPES}
+    else:
+        row[where] = [ESCAPES] if where == "draws" else ESCAPES
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldenError) as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_wrong_is_told_in_few_words(tmp_path):
+    path = stored(tmp_path, large=LARGE)
+    data = json.loads(path.read_text())
+    data["leaves"] = {"x" * 100_000: 3}
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldenError) as caught:
+        read(path)
+    assert len(caught.value.problem) <= 400

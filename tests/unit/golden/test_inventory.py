@@ -400,7 +400,7 @@ def test_folders_are_listed_once_and_told_of_what_is_written(tmp_path, monkeypat
     assert listed.values(tmp_path, "f.1") == [tmp_path / names[0]]
     assert listed.values(tmp_path, "f.1.x") == [tmp_path / names[1]]
     assert listed.values(tmp_path, "f.3") == []
-    assert listed.leftovers(tmp_path, "f.2") == [(tmp_path / names[2], 77)]
+    assert listed.leftovers(tmp_path, "f.2") == [tmp_path / names[2]]
     assert listed.leftovers(tmp_path, "f.2") == []
     listed.add(tmp_path, "f.1", "f.1.4567abcd.safetensors")
     assert listed.values(tmp_path, "f.1") == [

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_nnxrng.golden import manifest
+from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Folders, Owner
-from pytest_nnxrng.golden.manifest import Golden, read
+from pytest_nnxrng.golden.manifest import Golden, read, settled
 from pytest_nnxrng.golden.store import stage
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
@@ -323,3 +325,62 @@ def test_the_same_bytes_in_another_shape_have_another_name(path):
         stage(path, shaped(*shape)).commit()
         names.add(read(path).values)
     assert len(names) == 3
+
+
+def test_values_that_another_run_took_away_are_missed_before_the_manifest_names_them(path):
+    stage(path, made(1)).commit()
+    staged = stage(path, made(1))
+    staged.discard()
+    staged.temporary, staged.values = None, read(path).values
+    (path.parent / staged.values).unlink()
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="another run has taken its values away meanwhile"):
+        staged.commit()
+    assert path.read_bytes() == before
+
+
+def test_an_interrupt_while_values_are_written_leaves_nothing(path, monkeypatch):
+    def interrupted(target, leaves):
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_nnxrng.golden.store.write_values", interrupted)
+    path.parent.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        stage(path, made(2))
+    assert listing(path.parent) == []
+
+
+def test_a_reader_is_told_that_another_run_replaced_what_it_reads(path):
+    stage(path, made(1)).commit()
+    before = read(path)
+    stage(path, made(2)).commit()
+    with pytest.raises(GoldenError, match="was replaced by another run while this one read it"):
+        before.leaves[0].read()
+    golden, lacks = settled(path)
+    assert lacks is None
+    assert golden.leaves[0].read()[0] == 2
+
+
+def test_a_reader_that_comes_between_two_updates_gets_the_newer_golden(path, monkeypatch):
+    stage(path, made(1)).commit()
+    numbers, lacking = iter(range(2, 9)), manifest.lacking
+
+    def replaced_meanwhile(path, golden):
+        if (number := next(numbers)) < 7:
+            stage(path, made(number)).commit()
+        return lacking(path, golden)
+
+    monkeypatch.setattr(manifest, "lacking", replaced_meanwhile)
+    golden, lacks = settled(path)
+    assert lacks is None
+    assert golden.leaves[0].read()[0] == 6
+
+
+def test_values_that_are_really_missing_are_told_as_such(path):
+    stage(path, made(1)).commit()
+    golden = read(path)
+    (path.parent / golden.values).unlink()
+    assert "is missing" in str(settled(path)[1])
+    with pytest.raises(GoldenError, match="is missing"):
+        golden.leaves[0].read()

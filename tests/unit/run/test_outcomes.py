@@ -43,11 +43,11 @@ def test_a_check_survives_the_way_from_a_worker(check):
     assert set(sent) == {field.name for field in fields(Check)}
 
 
-def test_checks_are_kept_in_the_order_of_their_reports():
+def test_checks_come_by_the_names_of_tests_in_whatever_order_these_ran():
     outcomes = Outcomes()
     outcomes.add("b", row(FULL))
     outcomes.add("a", row(CHECK, FULL))
-    assert outcomes.all() == [FULL, CHECK, FULL]
+    assert outcomes.all() == [CHECK, FULL, FULL]
 
 
 def test_a_later_attempt_takes_the_place_of_an_earlier():
