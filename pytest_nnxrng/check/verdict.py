@@ -92,7 +92,7 @@ def _model_check(asked: Asked) -> ModelCheck:
     They are this test's; of a test that made none, those that others made of its fixtures' models.
     """
     comes_of_a_model = not asked.is_nnx or isinstance(asked.value, nnx.State | nnx.Metric)
-    if asked.kind != "value" or not comes_of_a_model:
+    if asked.kind != "call" and (asked.kind != "value" or not comes_of_a_model):
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
     if not models:
@@ -124,6 +124,8 @@ def _mismatch(compared: Compared) -> why.Mismatch:
         model=_model_check(asked),
         is_nnx=asked.is_nnx,
         given=asked.test.given(),
+        observed=asked.observed,
+        only=asked.options.only,
     )
 
 

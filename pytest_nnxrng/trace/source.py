@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -81,6 +82,23 @@ def origin(equation: Any) -> tuple[str, str]:
         if is_users(file):
             return place_of(file, line), module
     return "", module
+
+
+# The modules of JAX whose functions people call by name; others are machinery.
+_NAMED = re.compile(r"[\\/](nn|numpy|random|scipy|image)([\\/]|\.py)")
+_MACHINERY = re.compile(r"_|<|op$|fn$|wrapper|meth|deferring|fun$|result_type|where_|bind")
+
+
+def function(equation: Any) -> str:
+    """The function of JAX that the code outside of JAX called, as in ``jax.nn.gelu``; or ""."""
+    found = ""
+    for code, _ in _frames(equation):
+        if not code.co_filename.startswith(_JAX):
+            break
+        inside = code.co_filename[len(_JAX) :]
+        if _NAMED.search(f"/{inside}") and not _MACHINERY.match(code.co_name):
+            found = code.co_name
+    return found
 
 
 def is_users(file: str) -> bool:

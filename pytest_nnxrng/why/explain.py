@@ -22,10 +22,12 @@ from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.nnx.shared import shared_rngs
 from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.derivation import Trace
+from pytest_nnxrng.trace.observed import Observed
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck
 from pytest_nnxrng.why.diagnose import diagnose
 from pytest_nnxrng.why.origins import recall
 from pytest_nnxrng.why.rebuild import Rebuild
+from pytest_nnxrng.why.retrace import retrace
 
 Changes = tuple[tuple[str, Any, Any], ...]
 
@@ -37,6 +39,7 @@ class Mismatch:
     ``changes`` are those of the environment: name, then, now. ``build`` made the value, if the
     check called it; ``repeats`` is False if two calls gave two models. ``model`` is the check of
     the model that an output comes from. ``given`` are the streams that the test was given.
+    ``observed`` is the call that gave the value, if the check made it, ``only`` the check's filter.
     """
 
     golden: Golden
@@ -50,6 +53,8 @@ class Mismatch:
     model: ModelCheck = field(default_factory=ModelCheck)
     is_nnx: bool = True
     given: Streams = field(default_factory=dict)
+    observed: Observed | None = None
+    only: Any = None
 
 
 def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
@@ -60,6 +65,17 @@ def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
       BadFlag: when the golden records a flag that cannot be set.
     """
     build = mismatch.build
+    if mismatch.observed is not None:
+        return retrace(
+            mismatch.golden,
+            mismatch.obtained,
+            mismatch.comparison,
+            mismatch.changes,
+            mismatch.tolerance,
+            mismatch.observed,
+            mismatch.model,
+            mismatch.only,
+        )
     if not mismatch.repeats:
         return diagnose(_compared(mismatch))
     if build is not None and build.trace is not None:

@@ -1,0 +1,429 @@
+"""A call that does not give what its golden holds -> the first module that did something else.
+
+Facts are compared, not guessed: inputs, weights, which modules are called, what each computes, and
+its keys. Where none differs, the outputs of the modules tell how a difference grew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from pytest_nnxrng.golden.execution import regrouped
+from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
+from pytest_nnxrng.leaf.paths import is_below
+from pytest_nnxrng.leaf.repeats import told as repeated
+from pytest_nnxrng.leaf.summary import distance, read
+from pytest_nnxrng.why.cause import LIKELY, Cause, ModelCheck, few, line_of
+from pytest_nnxrng.why.otherwise import otherwise
+
+Changes = Sequence[tuple[str, object, object]]
+_FACT = "the record of the call"
+_ROUNDS = 1e-5  # of an input, across environments
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One call in the golden, and the same one now."""
+
+    old: Call
+    new: Call
+
+    @property
+    def moved(self) -> bool | None:
+        """Whether an output has other bits; None if outputs are not known of both."""
+        if self.old.outputs is None or self.new.outputs is None:
+            return None
+        old, new = ([o.digest for o in side] for side in (self.old.outputs, self.new.outputs))
+        return old != new
+
+    @property
+    def apart(self) -> float | None:
+        """How far outputs are apart, as a share of the largest element."""
+        if self.old.outputs is None or self.new.outputs is None:
+            return None
+        found = [distance(a, b) for a, b in zip(self.old.outputs, self.new.outputs, strict=False)]
+        return max((d for d in found if d is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Two records of a call, side by side; ``paths`` are the leaves that differ."""
+
+    old: Forward
+    new: Forward
+    paths: tuple[str, ...]
+    changes: Changes = ()
+    model: ModelCheck = field(default_factory=ModelCheck)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both were traced, so that computations and their order can be compared."""
+        return not (self.old.untraced or self.new.untraced)
+
+
+def facts(passage: Passage) -> list[Cause]:
+    """What is known to differ, in the order of execution."""
+    given, fixed = _inputs(passage)
+    causes = given + _weights(passage)
+    if not passage.comparable or fixed:
+        return causes
+    pairs, gone, came = aligned(passage.old.calls, passage.new.calls)
+    shaped = _other_leaves(passage, pairs)
+    restructured, parents = _calls(passage, pairs, gone, came)
+    computed = _computations(passage, pairs, parents)
+    drawn = _draws(passage, pairs, restructured + computed)
+    return [*causes, *shaped, *_in_order(passage, [*restructured, *computed, *drawn])]
+
+
+def _in_order(passage: Passage, causes: Iterable[tuple[int, Cause]]) -> list[Cause]:
+    return [cause for _, cause in sorted(causes, key=lambda found: found[0])]
+
+
+# -- alignment ---------------------------------------------------------------------------
+
+
+def aligned(
+    old: Sequence[Call], new: Sequence[Call]
+) -> tuple[list[Pair], list[Call], list[Call]]:
+    """The calls of both sides by their names; one that has another name now, by its place."""
+    theirs, ours = {c.name: c for c in old}, {c.name: c for c in new}
+    gone = [c for c in old if c.name not in ours]
+    came = [c for c in new if c.name not in theirs]
+    renamed = _renamed(gone, came)
+    paired = {id(a) for a, _ in renamed} | {id(b) for _, b in renamed}
+    partner = {b.name: a for a, b in renamed}
+    pairs = [
+        Pair(theirs.get(c.name) or partner[c.name], c)
+        for c in new
+        if c.name in theirs or c.name in partner
+    ]
+    left = [[c for c in side if id(c) not in paired] for side in (gone, came)]
+    return pairs, left[0], left[1]
+
+
+def _renamed(gone: Sequence[Call], came: Sequence[Call]) -> list[tuple[Call, Call]]:
+    """Calls that are the same under another path: equal computations in one order."""
+    sides = [[(c.computation.fingerprint, c.computation.cls) for c in side] for side in (gone, came)]
+    if not all(code for side in sides for code, _ in side) or sides[0] != sides[1]:
+        return []
+    return list(zip(gone, came, strict=True))
+
+
+# -- what the call was given -------------------------------------------------------------
+
+
+def _inputs(passage: Passage) -> tuple[list[Cause], bool]:
+    """Other arguments, and whether one is such that everything else may follow from it."""
+    old, new = passage.old.inputs, passage.new.inputs
+    found, fixed = [], False
+    for name in [*new, *(name for name in old if name not in new)]:
+        a, b = old.get(name), new.get(name)
+        if a == b:
+            continue
+        text, plain = _argument(name, a, b, bool(passage.changes))
+        if text:
+            found.append(Cause("inputs", passage.paths, text, _FACT, text))
+            fixed |= plain
+    return found, fixed
+
+
+def _argument(name: str, old: str | None, new: str | None, elsewhere: bool) -> tuple[str, bool]:
+    label = f"argument {name}"
+    if old is None or new is None:
+        return f"{label} {'is new' if old is None else 'is no longer given'}", True
+    try:
+        then, now = read(old), read(new)
+    except ValueError:
+        return f"{label} {old} -> {new}", True
+    if then.form != now.form:
+        return f"{label} {then.form} -> {now.form}", True
+    far = distance(then, now)
+    if elsewhere and far is not None and far <= _ROUNDS:
+        return "", False  # it rounds otherwise in another environment
+    return f"{label} ({now.form}) has other numbers", False
+
+
+def _weights(passage: Passage) -> list[Cause]:
+    """Other values in the model's leaves; where it was checked and matches, these only round."""
+    old, new = passage.old.weights, regrouped(passage.new.weights, passage.old.weights)
+    moved = [path for path in old if path in new and old[path] != new[path]]
+    moved = [p for p in moved if not _is_reshaped(passage, p)]
+    model = passage.model
+    if not moved or (passage.changes and model.matched):
+        return []
+    what = few(moved) if set(moved) <= passage.new.weights.keys() else f"leaves of {few(moved)}"
+    if model.checked and model.causes:
+        by = few(model.tests) or "this test"
+        text = f"the model that {by} checked before differs: {what}"
+        return [Cause("follows", passage.paths, text, _FACT, text)]
+    if passage.changes and not model.checked:
+        text = f"likely: {what} is not what the golden's call had, to the bit"
+        return [Cause("weights", passage.paths, text, LIKELY, text)]
+    text = f"{what} {'is' if len(moved) == 1 else 'are'} not what the golden's call had"
+    return [Cause("weights", passage.paths, text, _FACT, text)]
+
+
+def _is_reshaped(passage: Passage, path: str) -> bool:
+    forms = [_forms_of(side).get(path) for side in (passage.old, passage.new)]
+    return None not in forms and forms[0] != forms[1]
+
+
+def _forms_of(forward: Forward) -> dict[str, str]:
+    return {
+        f"{call.path}.{name}".strip("."): form
+        for call in forward.calls
+        for name, form in call.computation.holds.items()
+    }
+
+
+def _other_leaves(passage: Passage, pairs: Sequence[Pair]) -> list[Cause]:
+    """Leaves of another shape or dtype."""
+    old, new = _forms_of(passage.old), _forms_of(passage.new)
+    moved = [path for path in new if path in old and old[path] != new[path]]
+    if not moved:
+        return []
+    first = f"{moved[0]} {old[moved[0]]} -> {new[moved[0]]}"
+    more = f" and {len(moved) - 1} more leaves" if len(moved) > 1 else ""
+    return [Cause("weights", passage.paths, first + more, _FACT, first + more)]
+
+
+# -- which modules are called ------------------------------------------------------------
+
+Found = tuple[int, Cause]  # where in the order of execution
+
+
+def _calls(
+    passage: Passage, pairs: Sequence[Pair], gone: Sequence[Call], came: Sequence[Call]
+) -> tuple[list[Found], set[str]]:
+    """Calls that came, went or moved, and the paths of modules whose calls these are."""
+    found: list[Found] = []
+    parents: set[str] = set()
+    at = {id(call): i for i, call in enumerate(passage.new.calls)}
+    before = {id(call): i for i, call in enumerate(passage.old.calls)}
+    for verb, calls in (("is no longer called", gone), ("is called, too", came)):
+        tops = _topmost(calls)
+        if not tops:
+            continue
+        names = [call.name for call in tops]
+        what, where = repeated(names)
+        place = next((line_of(call.where) for call in tops if call.where), "")
+        text = f"{what}{where} {verb}" + (f" ({place})" if place else "")
+        first = at.get(id(tops[0]), before.get(id(tops[0]), 0))
+        found.append((first, Cause("calls", passage.paths, text, _FACT, text, place)))
+        parents.update(_above(call.path) for call in calls)
+    moved = _reordered(pairs, passage.old.calls)
+    if moved:
+        names = [pair.new.name for pair in moved]
+        what, where = repeated(names)
+        place = line_of(moved[0].new.where)
+        text = f"{what}{where} is called in another order" + (f" ({place})" if place else "")
+        found.append(
+            (at[id(moved[0].new)], Cause("calls", passage.paths, text, _FACT, text, place))
+        )
+        parents.update(_above(pair.new.path) for pair in moved)
+    return found, parents
+
+
+def _above(path: str) -> str:
+    """The module that probably calls this one; a list is none."""
+    steps = path.split(".")[:-1]
+    while steps and steps[-1].isdigit():
+        steps.pop()
+    return ".".join(steps)
+
+
+def _topmost(calls: Sequence[Call]) -> list[Call]:
+    """Those that are not inside of another one of the same turn."""
+    return [
+        c
+        for c in calls
+        if not any(
+            o is not c and o.path != c.path and is_below(c.path, o.path) and o.number <= c.number
+            for o in calls
+            if o.path
+        )
+    ]
+
+
+def _reordered(pairs: Sequence[Pair], old: Sequence[Call]) -> list[Pair]:
+    place = {id(call): i for i, call in enumerate(old)}
+    order = [place[id(pair.old)] for pair in pairs]
+    if order == sorted(order):
+        return []
+    matcher = SequenceMatcher(None, sorted(order), order, autojunk=False)
+    moved = [
+        pairs[i]
+        for kind, _, _, a, b in matcher.get_opcodes()
+        if kind in ("insert", "replace")
+        for i in range(a, b)
+    ]
+    tops = _topmost([pair.new for pair in moved])
+    return [pair for pair in moved if any(pair.new is top for top in tops)]
+
+
+# -- what they compute -------------------------------------------------------------------
+
+
+def _computations(
+    passage: Passage, pairs: Sequence[Pair], restructured: Collection[str]
+) -> list[Found]:
+    """Modules that compute otherwise, those of one change together."""
+    likely = any(name == "jax" for name, _, _ in passage.changes)
+    groups: dict[tuple[str, str, str], list[tuple[int, Pair]]] = {}
+    by_path = {pair.new.path: pair for pair in pairs}
+    for i, pair in enumerate(pairs):
+        if not _is_otherwise(pair) or _is_harmless(pair, pairs):
+            continue
+        change = otherwise(pair.old.computation, pair.new.computation)
+        same = pair.old.computation.operations == pair.new.computation.operations
+        if same and (pair.new.path in restructured or _holds_restructured(pair, restructured)):
+            continue
+        if _follows_from_a_child(pair, by_path):
+            continue
+        key = (pair.new.computation.cls, change.text, change.place)
+        groups.setdefault(key, []).append((i, pair))
+    if likely:
+        groups = _first_to_move(groups, pairs)
+    found = []
+    for (cls, text, place), members in groups.items():
+        what, where = repeated([pair.new.name for _, pair in members])
+        verb = "computes" if len(members) == 1 or where else "compute"
+        at = f" ({place})" if place else ""
+        told = f"{what or cls}{where} {verb} otherwise: {text}{at}"
+        told = f"likely: {told}{_versions(passage)}" if likely else told + _versions(passage)
+        proof = LIKELY if likely else _FACT
+        finding = f"{cls} computes otherwise: {text}{at}"
+        found.append(
+            (members[0][0], Cause("computation", passage.paths, told, proof, finding, place))
+        )
+    return found
+
+
+def _versions(passage: Passage) -> str:
+    moved = [f"{n} {a} -> {b}" for n, a, b in passage.changes if n in ("flax", "jax")]
+    return f", with {', '.join(moved)}" if moved else ""
+
+
+def _is_otherwise(pair: Pair) -> bool:
+    old, new = pair.old.computation, pair.new.computation
+    if not (old.fingerprint and new.fingerprint) or old.fingerprint == new.fingerprint:
+        return False
+    both = [name for name in old.holds if name in new.holds]
+    return old.takes == new.takes and all(old.holds[n] == new.holds[n] for n in both)
+
+
+def _is_harmless(pair: Pair, pairs: Sequence[Pair]) -> bool:
+    """Whether it, or a module around it, gives the same bits even so."""
+    if pair.moved is False:
+        return True
+    return any(
+        other.moved is False
+        for other in pairs
+        if other is not pair and other.new.number == 0 and is_below(pair.new.path, other.new.path)
+        and other.new.path != pair.new.path
+    )
+
+
+def _holds_restructured(pair: Pair, restructured: Collection[str]) -> bool:
+    """Whether a call that came or went may be this one's, though not by its path."""
+    return pair.new.computation.cls == FUNCTION or (
+        bool(restructured) and pair.new.path == "" and "" in restructured
+    )
+
+
+def _follows_from_a_child(pair: Pair, by_path: Mapping[str, Pair]) -> bool:
+    """Whether a module that it calls gives other forms, so that it has to convert them."""
+    own = pair.new.path
+    return any(
+        other.old.computation.gives != other.new.computation.gives
+        for path, other in by_path.items()
+        if path != own and (not own or is_below(path, own))
+    )
+
+
+def _first_to_move(
+    groups: dict[tuple[str, str, str], list[tuple[int, Pair]]], pairs: Sequence[Pair]
+) -> dict[tuple[str, str, str], list[tuple[int, Pair]]]:
+    """Across versions of JAX equations are others anyhow: the group of the first that moved."""
+    far = next((i for i, pair in enumerate(pairs) if (pair.apart or 0.0) > _ROUNDS), None)
+    if far is None:
+        return {}
+    at = pairs[far]
+    for key, members in groups.items():
+        if any(pair is at or is_below(pair.new.path, at.new.path) for _, pair in members):
+            return {key: members}
+    return {}
+
+
+# -- their keys --------------------------------------------------------------------------
+
+
+def _draws(passage: Passage, pairs: Sequence[Pair], known: Sequence[Found]) -> list[Found]:
+    drawing = [(i, p) for i, p in enumerate(pairs) if p.old.draws and p.new.draws]
+    drawing = [(i, p) for i, p in drawing if p.moved is not False]
+    found: list[Found] = []
+    tags = {draw.partition("#")[0] for _, pair in drawing for draw in pair.new.draws}
+    keys = passage.old.keys, passage.new.keys
+    rekeyed = [t for t in sorted(tags) if t in keys[0] and t in keys[1] and keys[0][t] != keys[1][t]]
+    if rekeyed and not any(n == "jax_default_prng_impl" for n, _, _ in passage.changes):
+        first = next(i for i, p in drawing if p.new.draws[0].partition("#")[0] in rekeyed)
+        word = "seed" if set(rekeyed) == tags == set(keys[1]) else "stream"
+        text = f"the base keys of {', '.join(f'`{tag}`' for tag in rekeyed)} are others"
+        found.append((first, Cause(word, passage.paths, text, _FACT, text)))
+    other = [(i, p) for i, p in drawing if p.old.draws != p.new.draws]
+    if not other:
+        return found
+    i, pair = other[0]
+    if any(at < i and cause.word in ("calls", "computation") for at, cause in known):
+        return found  # what draws before it is what changed
+    if len(pair.old.draws) != len(pair.new.draws):
+        return found  # told as another computation
+    then, now = pair.old.draws[0], pair.new.draws[0]
+    more = len(other) - 1
+    text = f"{pair.new.name} draws {now}, in the golden {then}" + _times(drawing, pair)
+    text += f"; and so do {more} more calls" if more else ""
+    found.append((i, Cause("draws", passage.paths, text, _FACT, text, line_of(pair.new.where))))
+    return found
+
+
+def _times(drawing: Sequence[tuple[int, Pair]], pair: Pair) -> str:
+    """How many calls of the model before it that shift amounts to, if it is their number."""
+    counts = [_count(side.draws[0]) for side in (pair.old, pair.new)]
+    if None in counts or pair is not drawing[0][1]:
+        return ""
+    shift = (counts[1] or 0) - (counts[0] or 0)
+    tag = pair.new.draws[0].partition("#")[0]
+    labels = [d for _, p in drawing for d in p.new.draws if d.partition("#")[0] == tag]
+    each = len(set(labels))
+    if not shift or shift % each:
+        return ""
+    times = abs(shift) // each
+    calls = "once" if times == 1 else f"{times} times"
+    return f": the model had been called {calls} {'more' if shift > 0 else 'less'} before"
+
+
+def _count(label: str) -> int | None:
+    number = label.partition("#")[2]
+    return int(number) if number.isdigit() else None
+
+
+# -- nothing but numbers -----------------------------------------------------------------
+
+
+def growth(pairs: Sequence[Pair], allowed: float) -> str:
+    """Where a difference begins, where it passes the tolerance, and how far it comes."""
+    far = [(pair.new.name, pair.apart) for pair in pairs if pair.apart]
+    if not far:
+        return ""
+    told = [far[0]]
+    told += [next(((n, d) for n, d in far if d and d > allowed), far[-1]), far[-1]]
+    steps = [f"{d:.1g} at {n}" for n, d in dict.fromkeys(told) if d is not None]
+    return ", ".join(steps)
+
+
+def first_moved(pairs: Sequence[Pair]) -> Pair | None:
+    """The first call whose output has other bits."""
+    return next((pair for pair in pairs if pair.moved), None)
+

@@ -1,0 +1,165 @@
+"""The output of a call that moved -> its causes: flags, what the record shows, a second call.
+
+``unknown`` says where the output moved first, and nothing more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_nnxrng.compare.differences import Comparison, compare
+from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.device import environment
+from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.passes import digested
+from pytest_nnxrng.nnx.flatten import flatten
+from pytest_nnxrng.trace.observed import Observed
+from pytest_nnxrng.why.cause import Cause, ModelCheck, line_of, same_fingerprints
+from pytest_nnxrng.why.passage import Passage, aligned, facts, first_moved, growth
+from pytest_nnxrng.why.unproven import shown
+
+Changes = tuple[tuple[str, Any, Any], ...]
+_LARGE = 100  # times the tolerance: no rounding
+
+
+def retrace(
+    golden: Golden,
+    obtained: Flat,
+    comparison: Comparison,
+    changes: Changes,
+    tolerance: Tolerance,
+    observed: Observed,
+    model: ModelCheck,
+    only: Any = None,
+) -> tuple[Cause, ...]:
+    """Why the call does not give what the golden holds."""
+    paths = tuple(d.path for d in comparison.differences)
+    flags = _settable(changes)
+    if flags:
+        proven = _under(flags, golden, observed, changes, tolerance, paths, only)
+        if proven:
+            return proven
+    if golden.calls is None:
+        return (Cause("unknown", paths, "the golden tells nothing of the call"),)
+    rewritten = not same_fingerprints(n for n in flags)
+    ours = _forward(observed, flags if rewritten else {})
+    passage = Passage(golden.calls, ours, paths, changes, model)
+    found = facts(passage)
+    if found:
+        return tuple(found)
+    if not _repeats(observed, obtained, only):
+        text = "a second call, on a copy of what the first was given, gives another output"
+        return (Cause("nondeterministic", paths, text, "called twice", text),)
+    return (_by_numbers(passage, comparison, tolerance),)
+
+
+def _settable(changes: Changes) -> dict[str, Any]:
+    return {
+        name: old
+        for name, old, _ in changes
+        if name in environment.SETTABLE
+        and environment.has(name)
+        and (old is not None or name == "jax_default_matmul_precision")
+    }
+
+
+def _forward(observed: Observed, flags: Mapping[str, Any]) -> Any:
+    if not flags:
+        return observed.forward
+    with environment.under(flags):
+        return observed.retraced().forward
+
+
+def _under(
+    flags: Mapping[str, Any],
+    golden: Golden,
+    observed: Observed,
+    changes: Changes,
+    tolerance: Tolerance,
+    paths: tuple[str, ...],
+    only: Any,
+) -> tuple[Cause, ...]:
+    """The flags under which the same call gives the golden: one if that is enough."""
+    values = {name: (old, new) for name, old, new in changes}
+    for names in [*([name] for name in sorted(flags) if len(flags) > 1), sorted(flags)]:
+        with environment.under({name: flags[name] for name in names}):
+            if not _gives(golden, observed, tolerance, only):
+                continue
+        change = ", ".join(
+            f"{name} {shown(values[name][0])} -> {shown(values[name][1])}" for name in names
+        )
+        text = f"{change}: equal to the golden when called under what it recorded"
+        return (Cause("environment", paths, text, "called again", change),)
+    return ()
+
+
+def _gives(golden: Golden, observed: Observed, tolerance: Tolerance, only: Any) -> bool:
+    try:
+        flat = flatten(observed.again(), only)
+        made = digested(flat.leaves)
+        return compare(golden.leaves, made, tolerance).matches
+    except GoldenError:
+        raise
+    except Exception:  # what the model raises under these flags
+        return False
+
+
+def _repeats(observed: Observed, obtained: Flat, only: Any) -> bool:
+    """Whether a second call gives the same bits; True if there can be none."""
+    try:
+        again = flatten(observed.again(), only).leaves
+    except Exception:  # as what cannot be copied does
+        return True
+    exact = Tolerance({}, exact=True)
+    return compare(digested(obtained.leaves), digested(again), exact).matches
+
+
+def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) -> Cause:
+    """What the outputs of modules tell where nothing that was recorded differs."""
+    pairs, _, _ = aligned(passage.old.calls, passage.new.calls)
+    numbers = [d.numbers for d in comparison.differences]
+    small = all(
+        n is not None and n.worst is not None and 0 <= n.worst <= _LARGE * n.allowed and not n.nonfinite
+        for n in numbers
+    )
+    dtype = next((d.expected.dtype for d in comparison.differences if d.expected), "float32")
+    told = growth(pairs, tolerance.of(dtype))
+    where = f": {told}, as a share of the largest element" if told else ""
+    elsewhere = _listed(passage.changes)
+    same = "every module computes what it did, from the same inputs, weights and keys"
+    if passage.comparable and small:
+        text = f"{same}; the difference grows{where}{elsewhere}" if told else f"{same}{elsewhere}"
+        return Cause("rounding", passage.paths, text, "size", f"{same}{elsewhere}")
+    first = first_moved(pairs)
+    begins = ""
+    if first is not None:
+        place = line_of(first.new.where)
+        begins = f"; {first.new.name} is the first whose output moved" + (
+            f" ({place})" if place else ""
+        )
+    reason = passage.new.untraced or passage.old.untraced
+    known = f"the call could not be traced ({reason})" if reason else same
+    static = _static(passage) if reason else ""
+    return Cause("unknown", passage.paths, f"{known}{begins}{static}{elsewhere}", "", known)
+
+
+def _static(passage: Passage) -> str:
+    """Of a call that was not traced: the attributes that are others."""
+    pairs, _, _ = aligned(passage.old.calls, passage.new.calls)
+    for pair in pairs:
+        old, new = pair.old.computation.attributes, pair.new.computation.attributes
+        moved = [k for k in old if k in new and old[k] != new[k]]
+        if moved:
+            told = ", ".join(f"{k} {shown(old[k])} -> {shown(new[k])}" for k in moved)
+            return f"; {pair.new.name} has {told}"
+    return ""
+
+
+def _listed(changes: Any) -> str:
+    rows = [f"{name} {shown(old)} -> {shown(new)}" for name, old, new in changes]
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return f"; the environment moved: {', '.join(rows[:3])}{more}" if rows else ""
+
