@@ -136,7 +136,13 @@ def marked(
         with wrapped([node for _, node in nodes], around):
             out = around.root(function, name, copied, named)
         after = {path: raw_value(v) for path, v in marks.variables.items()}
-        new = {p: v for p, v in after.items() if v is not before[p] and isinstance(v, jax.Array)}
+        new = {
+            path: value
+            for path, value in after.items()
+            if value is not before[path] and isinstance(value, jax.Array)
+            # Counts move with draws, which are told by themselves.
+            and not isinstance(marks.variables[path], nnx.RngState)
+        }
         marks.changed = list(new)
         return arrays(out), list(new.values())
 

@@ -25,8 +25,10 @@ class Otherwise:
 def otherwise(old: Computation, new: Computation) -> Otherwise:
     """What differs, attributes first."""
     hunks = _hunks(old.operations, new.operations)
-    told = "; ".join(_told(before, after) for before, after, _ in hunks[:_HUNKS])
-    if len(hunks) > _HUNKS:
+    told = _as_functions(old.operations, new.operations, hunks)
+    if not told:
+        told = "; ".join(_told(before, after) for before, after, _ in hunks[:_HUNKS])
+    if len(hunks) > _HUNKS and ";" in told:
         told += f"; and {len(hunks) - _HUNKS} more places"
     place = next((at for _, _, i in hunks if (at := _place(new, i))), "")
     attributes = _attributes(old, new)
@@ -82,11 +84,19 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
     ]
 
 
+def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk]) -> str:
+    """``gelu(approximate=True) -> silu``: where all that differs are two functions of JAX."""
+    sides = [[text for hunk in hunks for text in hunk[i]] for i in (0, 1)]
+    names = [_function(side) for side in sides]
+    if not all(names):
+        return ""
+    every = [[t for t in side if t.startswith(f"{n}: ")] for side, n in zip((old, new), names, strict=True)]
+    told = [_functions(texts) for texts in every]
+    return f"{told[0]} -> {told[1]}" if told[0] != told[1] else ""
+
+
 def _told(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     """``gelu(approximate=True) -> gelu(approximate=False)``, ``add _ 1e-06 -> add _ 1e-05``."""
-    old, new = _functions(before), _functions(after)
-    if old and new and old != new and len(before) + len(after) > 2:
-        return f"{old} -> {new}"
     common = _function(before) if _function(before) == _function(after) else ""
     sides = [[_bare(text, common) for text in side] for side in (before, after)]
     if len(before) == len(after) == 1:

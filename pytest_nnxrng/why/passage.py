@@ -137,6 +137,8 @@ def _argument(name: str, old: str | None, new: str | None, elsewhere: bool) -> t
         then, now = read(old), read(new)
     except ValueError:
         return f"{label} {old} -> {new}", True
+    if then.digest == now.digest and then.form == now.form:
+        return "", False
     if then.form != now.form:
         return f"{label} {then.form} -> {now.form}", True
     far = distance(then, now)
@@ -191,7 +193,7 @@ def _other_leaves(passage: Passage, pairs: Sequence[Pair]) -> list[Cause]:
 
 # -- which modules are called ------------------------------------------------------------
 
-Found = tuple[int, Cause]  # where in the order of execution
+Found = tuple[float, Cause]  # where in the order of execution
 
 
 def _calls(
@@ -200,8 +202,8 @@ def _calls(
     """Calls that came, went or moved, and the paths of modules whose calls these are."""
     found: list[Found] = []
     parents: set[str] = set()
+    modules = {call.path for side in (passage.old, passage.new) for call in side.calls}
     at = {id(call): i for i, call in enumerate(passage.new.calls)}
-    before = {id(call): i for i, call in enumerate(passage.old.calls)}
     for verb, calls in (("is no longer called", gone), ("is called, too", came)):
         tops = _topmost(calls)
         if not tops:
@@ -210,9 +212,9 @@ def _calls(
         what, where = repeated(names)
         place = next((line_of(call.where) for call in tops if call.where), "")
         text = f"{what}{where} {verb}" + (f" ({place})" if place else "")
-        first = at.get(id(tops[0]), before.get(id(tops[0]), 0))
+        first = at[id(tops[0])] if id(tops[0]) in at else _after(tops[0], passage, pairs, at)
         found.append((first, Cause("calls", passage.paths, text, _FACT, text, place)))
-        parents.update(_above(call.path) for call in calls)
+        parents.update(_above(call.path, modules) for call in calls)
     moved = _reordered(pairs, passage.old.calls)
     if moved:
         names = [pair.new.name for pair in moved]
@@ -222,16 +224,23 @@ def _calls(
         found.append(
             (at[id(moved[0].new)], Cause("calls", passage.paths, text, _FACT, text, place))
         )
-        parents.update(_above(pair.new.path) for pair in moved)
+        parents.update(_above(pair.new.path, modules) for pair in moved)
     return found, parents
 
 
-def _above(path: str) -> str:
-    """The module that probably calls this one; a list is none."""
-    steps = path.split(".")[:-1]
-    while steps and steps[-1].isdigit():
-        steps.pop()
-    return ".".join(steps)
+def _after(
+    gone: Call, passage: Passage, pairs: Sequence[Pair], at: Mapping[int, int]
+) -> float:
+    """Where a call that is gone would stand: before the one that came after it."""
+    order = {id(call): i for i, call in enumerate(passage.old.calls)}
+    later = [at[id(p.new)] for p in pairs if order[id(p.old)] > order[id(gone)]]
+    return min(later, default=len(at)) - 0.5
+
+
+def _above(path: str, modules: Collection[str]) -> str:
+    """The module that holds this one, and probably calls it."""
+    above = [p for p in modules if p != path and is_below(path, p)]
+    return max(above, key=len, default="")
 
 
 def _topmost(calls: Sequence[Call]) -> list[Call]:
@@ -274,7 +283,7 @@ def _computations(
     groups: dict[tuple[str, str, str], list[tuple[int, Pair]]] = {}
     by_path = {pair.new.path: pair for pair in pairs}
     for i, pair in enumerate(pairs):
-        if not _is_otherwise(pair) or _is_harmless(pair, pairs):
+        if not _is_otherwise(pair) or _is_harmless(passage, pair, pairs):
             continue
         change = otherwise(pair.old.computation, pair.new.computation)
         same = pair.old.computation.operations == pair.new.computation.operations
@@ -314,23 +323,20 @@ def _is_otherwise(pair: Pair) -> bool:
     return old.takes == new.takes and all(old.holds[n] == new.holds[n] for n in both)
 
 
-def _is_harmless(pair: Pair, pairs: Sequence[Pair]) -> bool:
-    """Whether it, or a module around it, gives the same bits even so."""
-    if pair.moved is False:
-        return True
-    return any(
-        other.moved is False
-        for other in pairs
-        if other is not pair and other.new.number == 0 and is_below(pair.new.path, other.new.path)
-        and other.new.path != pair.new.path
+def _is_harmless(passage: Passage, pair: Pair, pairs: Sequence[Pair]) -> bool:
+    """Whether it, or a module around it, gives the same bits even so, and leaves the same state."""
+    own = pair.new.path
+    around = [p for p in pairs if p.new.number == 0 and (not p.new.path or is_below(own, p.new.path))]
+    same = pair.moved is False or any(
+        p.moved is False for p in around if p.new.path != own and p.new.computation.cls != FUNCTION
     )
+    state = f"state.{own}".rstrip(".")
+    return same and not any(is_below(path, state) for path in passage.paths)
 
 
 def _holds_restructured(pair: Pair, restructured: Collection[str]) -> bool:
     """Whether a call that came or went may be this one's, though not by its path."""
-    return pair.new.computation.cls == FUNCTION or (
-        bool(restructured) and pair.new.path == "" and "" in restructured
-    )
+    return bool(restructured) and pair.new.computation.cls == FUNCTION
 
 
 def _follows_from_a_child(pair: Pair, by_path: Mapping[str, Pair]) -> bool:
