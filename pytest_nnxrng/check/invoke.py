@@ -48,7 +48,9 @@ def invoke(
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]
 
 
-def _entered(called: Any, args: tuple[Any, ...], kwargs: dict[str, Any], method: str | None) -> Call:
+def _entered(
+    called: Any, args: tuple[Any, ...], kwargs: dict[str, Any], method: str | None
+) -> Call:
     """A function that takes the model, too; a name if it is the user's own."""
     __tracebackhide__ = True
     while type(called) is functools.partial:
@@ -70,8 +72,8 @@ def _entered(called: Any, args: tuple[Any, ...], kwargs: dict[str, Any], method:
         raise SnapshotError(f"method={method!r} needs a model: {type(called).__name__} came")
     if not callable(called):
         raise SnapshotError(
-            f"check_call calls a model or a function: {type(called).__name__} came, which cannot be "
-            "called. Check a value with nnx_snapshot.check(value)"
+            f"check_call calls a model or a function: {type(called).__name__} came, which cannot "
+            "be called. Check a value with nnx_snapshot.check(value)"
         )
     return called, args, kwargs, getattr(called, "__name__", type(called).__name__)
 
@@ -83,7 +85,9 @@ class _Method:
         self._name = name
 
     def __call__(self, model: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return model(*args, **kwargs) if self._name == CALL else self._method(model)(*args, **kwargs)
+        return (
+            model(*args, **kwargs) if self._name == CALL else self._method(model)(*args, **kwargs)
+        )
 
     def _method(self, model: Any) -> Any:
         return getattr(model, self._name)

@@ -17,8 +17,8 @@ import xxhash
 
 from pytest_nnxrng.golden.attributes import unpacked
 from pytest_nnxrng.leaf.forward import CALL, Call, Computation, Forward, numbered
+from pytest_nnxrng.leaf.gist import Summary, read, told
 from pytest_nnxrng.leaf.repeats import compact, expand
-from pytest_nnxrng.leaf.summary import Summary, read, told
 
 _BY = ".:"  # stands in the order between a path and the name of a computation
 # Characters that the parts may take: together no more than 64 KiB.
@@ -233,10 +233,10 @@ def loaded(data: Any) -> Forward:
         raise ValueError('"calls": "depth" is no number of levels')
     if not isinstance(untraced, str):
         raise ValueError('"calls": "untraced" is no text')
-    weights, keys = _texts(data, "weights"), _texts(data, "keys")
-    if not all(map(_HEX8.match, weights.values())) or not all(map(_HEX16.match, keys.values())):
+    weights, bases = _texts(data, "weights"), _texts(data, "keys")
+    if not all(map(_HEX8.match, weights.values())) or not all(map(_HEX16.match, bases.values())):
         raise ValueError('"calls": a digest of "weights" or "keys" is none')
-    return Forward(tuple(found), _texts(data, "inputs"), weights, keys, depth, untraced)
+    return Forward(tuple(found), _texts(data, "inputs"), weights, bases, depth, untraced)
 
 
 def _ordered(data: Mapping[str, Any], named: Mapping[str, Computation]) -> tuple[Call, ...]:

@@ -76,9 +76,9 @@ class Call:
 class Forward:
     """A whole call: those of modules, and the digests of what it was given.
 
-    ``inputs`` are the arguments by name, ``weights`` the model's leaves or, of a large model, groups
-    of them by their common path, ``keys`` the base keys of its streams by tag. ``depth`` is how deep
-    outputs were kept, None for all. ``untraced`` says why there are no fingerprints.
+    ``inputs`` are the arguments by name, ``weights`` the model's leaves or, of a large model,
+    groups of them by their common path, ``keys`` the base keys of its streams by tag. ``depth`` is
+    how deep outputs were kept, None for all. ``untraced`` says why there are no fingerprints.
     """
 
     calls: tuple[Call, ...] = ()
@@ -104,4 +104,3 @@ def _with_number(call: Call, number: int) -> Call:
     made = object.__new__(Call)
     vars(made).update(vars(call), number=number)
     return made
-

@@ -150,10 +150,14 @@ class _Naming:
         self.keys: dict[Atom, int] = {}
 
     def digest(self, found: Flow, state: Mapping[str, Value]) -> str:
-        parts = [self._value(f"out {j}", v) for j, v in sorted(found.given.get(self.call, {}).items())]
+        parts = [
+            self._value(f"out {j}", v) for j, v in sorted(found.given.get(self.call, {}).items())
+        ]
         for child, name in self.children.items():
             parts.append(digest(name.encode()))
-            parts += [self._value(f"{i}", v) for i, v in sorted(found.passed.get(child, {}).items())]
+            parts += [
+                self._value(f"{i}", v) for i, v in sorted(found.passed.get(child, {}).items())
+            ]
         parts += [self._value(self._relative(path), v) for path, v in sorted(state.items())]
         return digest(*parts).hex()[:16]
 

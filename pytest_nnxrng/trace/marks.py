@@ -21,10 +21,10 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from pytest_nnxrng.leaf.forward import FUNCTION
+from pytest_nnxrng.leaf.gist import form
 from pytest_nnxrng.leaf.paths import parent
-from pytest_nnxrng.leaf.summary import form
 from pytest_nnxrng.nnx.arguments import copy_arguments, set_value
-from pytest_nnxrng.nnx.recorder import arrays, held, is_array, is_state, raw_value
+from pytest_nnxrng.nnx.watch import arrays, held, is_array, is_state, raw_value
 from pytest_nnxrng.nnx.wrapping import is_seen, wrapped
 from pytest_nnxrng.trace.derivation import Untraceable, keeping_tracers, one_line
 from pytest_nnxrng.trace.source import caller
@@ -139,7 +139,8 @@ def marked(
         new = {
             path: value
             for path, value in after.items()
-            if value is not before[path] and isinstance(value, jax.Array)
+            if value is not before[path]
+            and isinstance(value, jax.Array)
             # Counts move with draws, which are told by themselves.
             and not isinstance(marks.variables[path], nnx.RngState)
         }
@@ -229,6 +230,5 @@ def _named(name: str, value: Any) -> Any:
 
     marked = [one(leaf) for leaf in leaves]
     with contextlib.suppress(Exception):  # a class that wants more than its leaves
-        return tree.unflatten(marked)
+        return jax.tree_util.tree_unflatten(tree, marked)
     return value
-

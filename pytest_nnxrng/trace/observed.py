@@ -15,13 +15,13 @@ from flax import nnx
 
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.forward import FUNCTION, Call, Computation, Forward, numbered
+from pytest_nnxrng.leaf.gist import form, told
 from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import parent, path_string
-from pytest_nnxrng.leaf.summary import form, told
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.arguments import copy_arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, is_node, plain_key
-from pytest_nnxrng.nnx.recorder import (
+from pytest_nnxrng.nnx.watch import (
     Raw,
     Seen,
     changed,
@@ -146,7 +146,9 @@ class Observed:
             raise Untraceable("the call donated what the model held")
         if not self.before:
             raise Untraceable("no model is among the arguments")
-        return marked(self.loss or self.function, self.args, self.kwargs, nodes_of, values, self.name)
+        return marked(
+            self.loss or self.function, self.args, self.kwargs, nodes_of, values, self.name
+        )
 
     def _traced(self, marks: Marks) -> tuple[Call, ...]:
         counts = {f"{path}.count": count for path, (_, count, _) in self.streams.items()}
@@ -187,8 +189,8 @@ class Observed:
         for one in self.seen if self.loss is None else self._seen_again():
             seen.setdefault((one.path, one.method), []).append(one)
         if self.name:
-            outputs = summaries(self.out if self.loss is None else self.out[0], full=True)
-            seen[("", self.name)] = [Seen("", FUNCTION, self.name, outputs, 1)]
+            given = summaries(self.out if self.loss is None else self.out[0], full=True)
+            seen[("", self.name)] = [Seen("", FUNCTION, self.name, given, 1)]
         found = []
         for call, hidden in zip(calls, inside, strict=True):
             own = seen.get((call.path, call.computation.method), [])
@@ -312,7 +314,9 @@ def observe(
     inputs = dict(filter(None, (_input(*leaf, full) for leaf in leaves_of(args, kwargs))))
     watch = recorder(objects, full=full)
     out = watch.run(lambda: function(*args, **kwargs))
-    return Observed(function, args, kwargs, name, before, watch.calls, out, inputs, streams, forward)
+    return Observed(
+        function, args, kwargs, name, before, watch.calls, out, inputs, streams, forward
+    )
 
 
 def _input(name: str, value: Any, full: bool) -> tuple[str, str] | None:

@@ -25,7 +25,14 @@ _SILENT = frozenset(
     [
         *("sharding", "out_sharding", "name", "debug_info", "jvp_jaxpr_fun", "jvp_jaxpr_thunk"),
         *("fwd_jaxpr_thunk", "bwd", "out_trees", "num_consts", "symbolic_zeros", "inline", "jaxpr"),
-        *("in_shardings", "out_shardings", "in_layouts", "out_layouts", "donated_invars", "ctx_mesh"),
+        *(
+            "in_shardings",
+            "out_shardings",
+            "in_layouts",
+            "out_layouts",
+            "donated_invars",
+            "ctx_mesh",
+        ),
         *("keep_unused", "compiler_options_kvs", "call_jaxpr", "linear", "ft_in", "ft_out"),
         *("branches", "cond_jaxpr", "body_jaxpr", "weak_type", "prevent_cse", "differentiated"),
         *("policy", "cond_nconsts", "body_nconsts", "num_carry", "_split_transpose", "unroll"),
@@ -34,7 +41,9 @@ _SILENT = frozenset(
     ]
 )
 # Names that functions have in JAX and Flax, and not for who reads them.
-_NAMELESS = re.compile(r"_|<|fn$|f$|fun$|call$|jit|JitFn|wrapper|__call__|run$|scan|body|step$|nnxrng")
+_NAMELESS = re.compile(
+    r"_|<|fn$|f$|fun$|call$|jit|JitFn|wrapper|__call__|run$|scan|body|step$|nnxrng"
+)
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,16 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
 
 def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk]) -> str:
     """``gelu(approximate=True) -> silu``: where all that differs are two functions of JAX."""
-    sides = [[text for hunk in hunks for text in hunk[i]] for i in (0, 1)]
-    names = [_function(side) for side in sides]
+    names = [
+        _function([text for before, _, _ in hunks for text in before]),
+        _function([text for _, after, _ in hunks for text in after]),
+    ]
     if not all(names):
         return ""
-    every = [[t for t in side if t.startswith(f"{n}: ")] for side, n in zip((old, new), names, strict=True)]
+    every = [
+        [t for t in side if t.startswith(f"{n}: ")]
+        for side, n in zip((old, new), names, strict=True)
+    ]
     told = [_functions(texts) for texts in every]
     return f"{told[0]} -> {told[1]}" if told[0] != told[1] else ""
 

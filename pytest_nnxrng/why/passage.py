@@ -12,39 +12,17 @@ from difflib import SequenceMatcher
 
 from pytest_nnxrng.golden.execution import regrouped
 from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
+from pytest_nnxrng.leaf.gist import distance, read
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.repeats import told as repeated
-from pytest_nnxrng.leaf.summary import distance, read
 from pytest_nnxrng.why.cause import LIKELY, Cause, ModelCheck, few, line_of
 from pytest_nnxrng.why.otherwise import otherwise
+from pytest_nnxrng.why.pairing import Pair, aligned
 
 Changes = Sequence[tuple[str, object, object]]
+Found = tuple[float, Cause]  # where in the order of execution
 _FACT = "the record of the call"
 _ROUNDS = 1e-5  # of an input, across environments
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One call in the golden, and the same one now."""
-
-    old: Call
-    new: Call
-
-    @property
-    def moved(self) -> bool | None:
-        """Whether an output has other bits; None if outputs are not known of both."""
-        if self.old.outputs is None or self.new.outputs is None:
-            return None
-        old, new = ([o.digest for o in side] for side in (self.old.outputs, self.new.outputs))
-        return old != new
-
-    @property
-    def apart(self) -> float | None:
-        """How far outputs are apart, as a share of the largest element."""
-        if self.old.outputs is None or self.new.outputs is None:
-            return None
-        found = [distance(a, b) for a, b in zip(self.old.outputs, self.new.outputs, strict=False)]
-        return max((d for d in found if d is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -74,41 +52,11 @@ def facts(passage: Passage) -> list[Cause]:
     restructured, parents = _calls(passage, pairs, gone, came)
     computed = _computations(passage, pairs, parents)
     drawn = _draws(passage, pairs, restructured + computed)
-    return [*causes, *shaped, *_in_order(passage, [*restructured, *computed, *drawn])]
+    return [*causes, *shaped, *_in_order([*restructured, *computed, *drawn])]
 
 
-def _in_order(passage: Passage, causes: Iterable[tuple[int, Cause]]) -> list[Cause]:
+def _in_order(causes: Iterable[Found]) -> list[Cause]:
     return [cause for _, cause in sorted(causes, key=lambda found: found[0])]
-
-
-# -- alignment ---------------------------------------------------------------------------
-
-
-def aligned(
-    old: Sequence[Call], new: Sequence[Call]
-) -> tuple[list[Pair], list[Call], list[Call]]:
-    """The calls of both sides by their names; one that has another name now, by its place."""
-    theirs, ours = {c.name: c for c in old}, {c.name: c for c in new}
-    gone = [c for c in old if c.name not in ours]
-    came = [c for c in new if c.name not in theirs]
-    renamed = _renamed(gone, came)
-    paired = {id(a) for a, _ in renamed} | {id(b) for _, b in renamed}
-    partner = {b.name: a for a, b in renamed}
-    pairs = [
-        Pair(theirs.get(c.name) or partner[c.name], c)
-        for c in new
-        if c.name in theirs or c.name in partner
-    ]
-    left = [[c for c in side if id(c) not in paired] for side in (gone, came)]
-    return pairs, left[0], left[1]
-
-
-def _renamed(gone: Sequence[Call], came: Sequence[Call]) -> list[tuple[Call, Call]]:
-    """Calls that are the same under another path: equal computations in one order."""
-    sides = [[(c.computation.fingerprint, c.computation.cls) for c in side] for side in (gone, came)]
-    if not all(code for side in sides for code, _ in side) or sides[0] != sides[1]:
-        return []
-    return list(zip(gone, came, strict=True))
 
 
 # -- what the call was given -------------------------------------------------------------
@@ -193,8 +141,6 @@ def _other_leaves(passage: Passage, pairs: Sequence[Pair]) -> list[Cause]:
 
 # -- which modules are called ------------------------------------------------------------
 
-Found = tuple[float, Cause]  # where in the order of execution
-
 
 def _calls(
     passage: Passage, pairs: Sequence[Pair], gone: Sequence[Call], came: Sequence[Call]
@@ -228,9 +174,7 @@ def _calls(
     return found, parents
 
 
-def _after(
-    gone: Call, passage: Passage, pairs: Sequence[Pair], at: Mapping[int, int]
-) -> float:
+def _after(gone: Call, passage: Passage, pairs: Sequence[Pair], at: Mapping[int, int]) -> float:
     """Where a call that is gone would stand: before the one that came after it."""
     order = {id(call): i for i, call in enumerate(passage.old.calls)}
     later = [at[id(p.new)] for p in pairs if order[id(p.old)] > order[id(gone)]]
@@ -279,6 +223,7 @@ def _computations(
     passage: Passage, pairs: Sequence[Pair], restructured: Collection[str]
 ) -> list[Found]:
     """Modules that compute otherwise, those of one change together."""
+    found: list[Found] = []
     likely = any(name == "jax" for name, _, _ in passage.changes)
     groups: dict[tuple[str, str, str], list[tuple[int, Pair]]] = {}
     by_path = {pair.new.path: pair for pair in pairs}
@@ -295,7 +240,6 @@ def _computations(
         groups.setdefault(key, []).append((i, pair))
     if likely:
         groups = _first_to_move(groups, pairs)
-    found = []
     for (cls, text, place), members in groups.items():
         what, where = repeated([pair.new.name for _, pair in members])
         verb = "computes" if len(members) == 1 or where else "compute"
@@ -305,7 +249,7 @@ def _computations(
         proof = LIKELY if likely else _FACT
         finding = f"{cls} computes otherwise: {text}{at}"
         found.append(
-            (members[0][0], Cause("computation", passage.paths, told, proof, finding, place))
+            (float(members[0][0]), Cause("computation", passage.paths, told, proof, finding, place))
         )
     return found
 
@@ -326,7 +270,9 @@ def _is_otherwise(pair: Pair) -> bool:
 def _is_harmless(passage: Passage, pair: Pair, pairs: Sequence[Pair]) -> bool:
     """Whether it, or a module around it, gives the same bits even so, and leaves the same state."""
     own = pair.new.path
-    around = [p for p in pairs if p.new.number == 0 and (not p.new.path or is_below(own, p.new.path))]
+    around = [
+        p for p in pairs if p.new.number == 0 and (not p.new.path or is_below(own, p.new.path))
+    ]
     same = pair.moved is False or any(
         p.moved is False for p in around if p.new.path != own and p.new.computation.cls != FUNCTION
     )
@@ -372,7 +318,9 @@ def _draws(passage: Passage, pairs: Sequence[Pair], known: Sequence[Found]) -> l
     found: list[Found] = []
     tags = {draw.partition("#")[0] for _, pair in drawing for draw in pair.new.draws}
     keys = passage.old.keys, passage.new.keys
-    rekeyed = [t for t in sorted(tags) if t in keys[0] and t in keys[1] and keys[0][t] != keys[1][t]]
+    rekeyed = [
+        t for t in sorted(tags) if t in keys[0] and t in keys[1] and keys[0][t] != keys[1][t]
+    ]
     if rekeyed and not any(n == "jax_default_prng_impl" for n, _, _ in passage.changes):
         first = next(i for i, p in drawing if p.new.draws[0].partition("#")[0] in rekeyed)
         word = "seed" if set(rekeyed) == tags == set(keys[1]) else "stream"
@@ -413,23 +361,3 @@ def _times(drawing: Sequence[tuple[int, Pair]], pair: Pair) -> str:
 def _count(label: str) -> int | None:
     number = label.partition("#")[2]
     return int(number) if number.isdigit() else None
-
-
-# -- nothing but numbers -----------------------------------------------------------------
-
-
-def growth(pairs: Sequence[Pair], allowed: float) -> str:
-    """Where a difference begins, where it passes the tolerance, and how far it comes."""
-    far = [(pair.new.name, pair.apart) for pair in pairs if pair.apart]
-    if not far:
-        return ""
-    told = [far[0]]
-    told += [next(((n, d) for n, d in far if d and d > allowed), far[-1]), far[-1]]
-    steps = [f"{d:.1g} at {n}" for n, d in dict.fromkeys(told) if d is not None]
-    return ", ".join(steps)
-
-
-def first_moved(pairs: Sequence[Pair]) -> Pair | None:
-    """The first call whose output has other bits."""
-    return next((pair for pair in pairs if pair.moved), None)
-

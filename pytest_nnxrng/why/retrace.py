@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pytest_nnxrng.compare.differences import Comparison, compare
+import numpy as np
+
+from pytest_nnxrng.compare.differences import Comparison, Difference, compare
+from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden.errors import GoldenError
@@ -17,8 +21,10 @@ from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.observed import Observed
-from pytest_nnxrng.why.cause import Cause, ModelCheck, line_of, same_fingerprints
-from pytest_nnxrng.why.passage import Passage, aligned, facts, first_moved, growth
+from pytest_nnxrng.why.cause import Cause, ModelCheck, few, line_of, same_fingerprints
+from pytest_nnxrng.why.draws import ratio
+from pytest_nnxrng.why.pairing import aligned, first_moved, growth
+from pytest_nnxrng.why.passage import Passage, facts
 from pytest_nnxrng.why.unproven import shown
 
 Changes = tuple[tuple[str, Any, Any], ...]
@@ -48,12 +54,50 @@ def retrace(
     ours = _forward(observed, flags if rewritten else {})
     passage = Passage(golden.calls, ours, paths, changes, model)
     found = facts(passage)
+    gradients = told_gradients(comparison)
     if found:
-        return tuple(found)
+        first = found[0]
+        text = f"{first.text}; {gradients}" if gradients else first.text
+        return (replace(first, text=text), *found[1:])
     if not _repeats(observed, obtained, only):
         text = "a second call, on a copy of what the first was given, gives another output"
         return (Cause("nondeterministic", paths, text, "called twice", text),)
+    if gradients and passage.comparable and not changes and all(map(_is_gradient, paths)):
+        text = f"{_BACKWARD}: {gradients}"
+        return (Cause("computation", paths, text, "the record of the call", _BACKWARD),)
     return (_by_numbers(passage, comparison, tolerance),)
+
+
+_BACKWARD = (
+    "the forward pass is the same, its gradients are others (a stop_gradient, a custom_vjp, or "
+    "another argument that is differentiated)"
+)
+
+
+def _is_gradient(path: str) -> bool:
+    return path.startswith("gradients.")
+
+
+def told_gradients(comparison: Comparison) -> str:
+    """The gradients that vanished, are not finite, or changed their scale."""
+    groups: dict[str, list[str]] = {}
+    for d in comparison.differences:
+        if _is_gradient(d.path) and (change := _of_gradient(d)):
+            groups.setdefault(change, []).append(d.path)
+    return "; ".join(f"{change}: {few(paths)}" for change, paths in groups.items())
+
+
+def _of_gradient(d: Difference) -> str:
+    old, new = d.expected, d.obtained
+    if old is None or new is None or new.read is None or old.shape != new.shape:
+        return ""
+    now = np.asarray(new.read(), np.float64)
+    if not np.isfinite(now).all():
+        return "a gradient is not finite"
+    if not now.any():
+        return "the gradient vanished"
+    scale = ratio(old, new)
+    return "" if scale is None else f"gradients are {scale:.6g} times the golden's"
 
 
 def _settable(changes: Changes) -> dict[str, Any]:
@@ -121,10 +165,7 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     """What the outputs of modules tell where nothing that was recorded differs."""
     pairs, _, _ = aligned(passage.old.calls, passage.new.calls)
     numbers = [d.numbers for d in comparison.differences]
-    small = all(
-        n is not None and n.worst is not None and 0 <= n.worst <= _LARGE * n.allowed and not n.nonfinite
-        for n in numbers
-    )
+    small = all(map(_is_small, numbers))
     dtype = next((d.expected.dtype for d in comparison.differences if d.expected), "float32")
     told = growth(pairs, tolerance.of(dtype))
     where = f": {told}, as a share of the largest element" if told else ""
@@ -146,6 +187,12 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     return Cause("unknown", passage.paths, f"{known}{begins}{static}{elsewhere}", "", known)
 
 
+def _is_small(numbers: Numbers | None) -> bool:
+    if numbers is None or numbers.worst is None or numbers.nonfinite:
+        return False
+    return 0 <= numbers.worst <= _LARGE * numbers.allowed
+
+
 def _static(passage: Passage) -> str:
     """Of a call that was not traced: the attributes that are others."""
     pairs, _, _ = aligned(passage.old.calls, passage.new.calls)
@@ -162,4 +209,3 @@ def _listed(changes: Any) -> str:
     rows = [f"{name} {shown(old)} -> {shown(new)}" for name, old, new in changes]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     return f"; the environment moved: {', '.join(rows[:3])}{more}" if rows else ""
-

@@ -33,8 +33,8 @@ MEANINGS = {
     "inputs": "`check_call`: the call was given other arguments",
     "weights": "`check_call`: a leaf of the model is not what it was when the golden was called",
     "calls": (
-        "`check_call`: a module is called that was not, or no longer, or they are called in another "
-        "order"
+        "`check_call`: a module is called that was not, or no longer is, or they are called in "
+        "another order"
     ),
     "computation": (
         "`check_call`: a module computes otherwise on the same inputs: other operations, constants "

@@ -88,3 +88,255 @@ def test_an_edit_of_the_code(
     for (_, text), (_, *parts) in zip(found, expected, strict=True):
         assert all(part in text for part in parts), text
         assert "computes" not in text or ".py:" in text
+
+
+def check(model: Any, *args: Any, **kwargs: Any) -> Any:
+    return lambda snapshot: snapshot.check_call(model, *args, **kwargs)
+
+
+def test_the_same_call_has_no_cause(bench: Bench) -> None:
+    assert told(bench, lm(), lm()) == []
+
+
+def test_a_refactor_that_gives_the_same_is_no_cause(bench: Bench) -> None:
+    assert told(bench, net(act=nnx.relu), net(act=lambda x: jnp.maximum(x, 0))) == []
+
+
+def test_a_refactor_before_a_change_is_not_named(bench: Bench) -> None:
+    twin = {"act": lambda x: jnp.maximum(x, 0), "pool": "max"}
+    ((word, text),) = told(bench, net(act=nnx.relu), net(**twin))
+    assert (word, text.startswith("Net computes otherwise: mean")) == ("computation", True), text
+
+
+def test_a_model_that_was_called_before_has_other_keys(bench: Bench) -> None:
+    model = transformer(seeded())
+    model(TOKENS), model(TOKENS)
+    ((word, text),) = told(bench, lm(), check(model, TOKENS))
+    assert word == "draws"
+    assert text.startswith("blocks.0.mlp.drop draws dropout#2, in the golden dropout#0: ")
+    assert "the model had been called 2 times more before" in text
+
+
+def test_another_seed_of_dropout(bench: Bench) -> None:
+    rngs = nnx.Rngs(params=0, dropout=3, default=20_000)
+    ((word, text),) = told(bench, lm(), check(transformer(rngs), TOKENS))
+    assert (word, text) == ("seed", "the base keys of `dropout` are others")
+
+
+def test_an_edited_weight(bench: Bench) -> None:
+    model = transformer(seeded())
+    kernel = model.blocks[1].mlp.up.kernel
+    kernel[...] = kernel[...].at[0, 0].add(0.5)
+    ((word, text),) = told(bench, lm(), check(model, TOKENS))
+    assert (word, text) == ("weights", "blocks.1.mlp.up.kernel is not what the golden's call had")
+
+
+def test_an_edited_weight_and_another_activation(bench: Bench) -> None:
+    model = transformer(seeded(), act=nnx.silu)
+    model.embed.embedding[...] = model.embed.embedding[...] * 1.5
+    found = told(bench, lm(), check(model, TOKENS))
+    assert [word for word, _ in found] == ["weights", "computation"], found
+
+
+def test_a_model_that_differs_is_what_an_output_follows_from(bench: Bench) -> None:
+    def both(snapshot: Any, seed: int = 0) -> None:
+        model = snapshot.check_init(transformer, seeded(seed))
+        snapshot.check_call(model, TOKENS)
+
+    bench.write(both)
+    _, causes = bench.causes(lambda snapshot: both(snapshot, 1))
+    assert [cause.word for cause in causes] == ["follows", "seed"]
+    assert "the model that this test checked before differs: blocks." in causes[0].text
+
+
+def test_another_width(bench: Bench) -> None:
+    found = told(bench, lm(), lm(width=12))
+    assert {word for word, _ in found} == {"weights"}, found
+    assert found[0][1] == "embed.embedding float32[11, 8] -> float32[11, 12] and 24 more leaves"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "part"),
+    [
+        (TOKENS + 1, "argument 1 (int32[1, 6]) has other numbers"),
+        (TOKENS[:, :4], "argument 1 int32[1, 6] -> int32[1, 4]"),
+    ],
+)
+def test_another_input(bench: Bench, tokens: Any, part: str) -> None:
+    found = told(bench, lm(), check(transformer(seeded()), tokens))
+    assert found == [("inputs", part)]
+
+
+def test_a_flag_of_the_call(bench: Bench) -> None:
+    def call(deterministic: bool) -> Any:
+        drop = nnx.Dropout(0.5, rngs=seeded())
+        return check(drop, IMAGE, deterministic=deterministic)
+
+    found = told(bench, call(True), call(False))
+    assert found == [("inputs", "argument deterministic true -> false")]
+
+
+def test_training_in_place_of_evaluation(bench: Bench) -> None:
+    model = convnet(seeded())
+    model.eval()
+    found = told(bench, net(), check(model, IMAGE))
+    assert [word for word, _ in found] == ["computation"] * 2, found
+    assert (
+        "stem.norm, body.norm compute otherwise: use_running_average false -> true" in found[0][1]
+    )
+    assert "drop computes otherwise: deterministic false -> true" in found[1][1]
+
+
+class Scanned(nnx.Module):
+    """Layers under nnx.vmap and nnx.scan, and one under each of nnx.remat and nnx.jit."""
+
+    def __init__(self, rngs: nnx.Rngs, act: Any = nnx.relu) -> None:
+        make = nnx.vmap(lambda r: Layer(r, act), in_axes=0, out_axes=0, axis_size=3)
+        self.layers = nnx.split_rngs(splits=3)(make)(rngs)
+        self.remat = Layer(rngs, act)
+        self.jit = Layer(rngs, act)
+        self.rest = nnx.Sequential(nnx.Linear(4, 4, rngs=rngs), nnx.relu, lambda x: x + 1)
+
+    def __call__(self, x: Any) -> Any:
+        scan = nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        x = scan(x, self.layers)
+        x = nnx.remat(lambda layer, x: layer(x))(self.remat, x)
+        return self.rest(nnx.jit(lambda layer, x: layer(x))(self.jit, x))
+
+
+class Layer(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs, act: Any) -> None:
+        self.linear = nnx.Linear(4, 4, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.act = act
+
+    def __call__(self, x: Any) -> Any:
+        return self.drop(self.act(self.linear(x)))
+
+
+def test_modules_inside_of_transformations(bench: Bench) -> None:
+    x = jnp.ones((2, 4))
+
+    def call(act: Any = nnx.relu) -> Any:
+        model = Scanned(seeded(), act)
+        model(x)  # what JAX has cached of an earlier call is no other call
+        return check(model, x)
+
+    ((word, text),) = told(bench, call(), call(nnx.gelu))
+    assert word == "computation"
+    assert text.startswith("layers, remat, jit compute otherwise: act relu -> gelu")
+    assert bench.causes(call()) == [()]
+
+
+def test_a_cell_that_is_called_many_times(bench: Bench) -> None:
+    def run(cell: nnx.Module, x: Any, act: Any) -> Any:
+        for _ in range(3):
+            x = act(cell(x))
+        return x
+
+    def call(act: Any) -> Any:
+        return check(run, nnx.Linear(4, 4, rngs=seeded()), jnp.ones((2, 4)), act)
+
+    found = told(bench, call(jnp.tanh), call(jnp.sin))
+    assert [word for word, _ in found] == ["inputs"], found
+
+
+def test_a_method_by_its_name(bench: Bench) -> None:
+    class Coder(nnx.Module):
+        def __init__(self, act: Any = jnp.tanh) -> None:
+            self.linear = nnx.Linear(4, 4, rngs=seeded())
+            self.encode_with = act
+
+        def encode(self, x: Any) -> Any:
+            return self.encode_with(self.linear(x))
+
+    x = jnp.ones((2, 4))
+    ((word, text),) = told(
+        bench, check(Coder(), x, method="encode"), check(Coder(jnp.sin).encode, x)
+    )
+    assert (word, "encode computes otherwise: encode_with tanh -> sin" in text) == (
+        "computation",
+        True,
+    ), text
+
+
+def test_gradients(bench: Bench) -> None:
+    def loss(model: Any, x: Any, stop: bool = False, scale: float = 1.0) -> Any:
+        hidden = model.stem(x)
+        hidden = jax.lax.stop_gradient(hidden) if stop else hidden
+        return scale * jnp.mean(model.head(jnp.mean(model.body(hidden), (1, 2))) ** 2)
+
+    def stopped(model: Any, x: Any) -> Any:
+        return loss(model, x, True)
+
+    stopped.__name__ = "loss"
+
+    def call(function: Any) -> Any:
+        return check(function, convnet(seeded()), IMAGE, grad=True)
+
+    found = told(bench, call(loss), call(stopped))
+    assert [word for word, _ in found] == ["computation"], found
+    assert (
+        "the gradient vanished: gradients.stem.conv.bias, gradients.stem.conv.kernel" in found[0][1]
+    )
+
+
+def test_a_flag_of_jax_is_proven(bench: Bench) -> None:
+    before = jax.config.jax_threefry_partitionable
+    bench.write(lm())
+    model = transformer(seeded())
+    try:
+        jax.config.update("jax_threefry_partitionable", not before)
+        (causes,) = bench.causes(check(model, TOKENS))
+    finally:
+        jax.config.update("jax_threefry_partitionable", before)
+    assert words(causes) == {"environment"}
+    assert "when called under what it recorded" in causes[0].text
+
+
+def test_a_call_that_does_not_repeat_itself(bench: Bench) -> None:
+    count = [0.0]
+
+    class Counts(nnx.Module):
+        def __init__(self) -> None:
+            self.scale = nnx.Param(jnp.ones(()))
+
+        def __call__(self, x: Any) -> Any:
+            count[0] += 1.0
+            return jax.pure_callback(lambda x: x * count[0], x, x) * self.scale
+
+    bench.write(check(Counts(), IMAGE))
+    (causes,) = bench.causes(check(Counts(), IMAGE))
+    assert words(causes) == {"nondeterministic"}, causes
+
+
+def test_what_cannot_be_traced_says_so(bench: Bench) -> None:
+    class Reads(nnx.Module):
+        def __init__(self, rate: float) -> None:
+            self.scale = nnx.Param(jnp.ones(()))
+            self.drop = nnx.Linear(1, 1, rngs=seeded())
+            self.rate = rate
+
+        def __call__(self, x: Any) -> Any:
+            return self.drop(x) * (self.rate if float(jnp.sum(x)) > -1e9 else 1.0)
+
+    ((word, text),) = told(bench, check(Reads(1.0), IMAGE), check(Reads(2.0), IMAGE))
+    assert word == "unknown"
+    assert "could not be traced (ConcretizationTypeError" in text
+    assert "Reads is the first whose output moved" in text
+    assert "Reads has rate 1.0 -> 2.0" in text
+
+
+def test_nothing_of_the_callers_changes(bench: Bench) -> None:
+    model = convnet(seeded())
+    twin = convnet(seeded())
+    before = {cls: dict(vars(cls)) for cls in (type(model), nnx.Linear, nnx.BatchNorm)}
+    out = []
+    bench.write(lambda snapshot: out.append(snapshot.check_call(model, IMAGE)))
+    assert before == {cls: dict(vars(cls)) for cls in before}
+    assert jnp.array_equal(out[0], twin(IMAGE))
+    states = [jax.tree_util.tree_leaves(nnx.state(m)) for m in (model, twin)]
+    assert str(jax.tree_util.tree_structure(states[0])) == str(
+        jax.tree_util.tree_structure(states[1])
+    )
+    assert "_nnxrng_site" not in vars(model)

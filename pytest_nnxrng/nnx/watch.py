@@ -16,7 +16,7 @@ from flax import nnx
 
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.forward import Summary
-from pytest_nnxrng.leaf.summary import summary
+from pytest_nnxrng.leaf.gist import summary
 from pytest_nnxrng.nnx.flatten import is_node, objects
 from pytest_nnxrng.nnx.wrapping import is_seen, wrapped
 
