@@ -159,6 +159,7 @@ def _check(shown: Shown, golden: str, against: str, verbosity: int) -> str:
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += _causes(shown.causes, verbosity)
+        lines += _pointer(shown)
         lines += _leaves(shown.comparison, shown.causes, verbosity)
         lines += _environment(shown.changes)
     return "\n".join([*lines, *shown.also.splitlines()])
@@ -183,6 +184,8 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    if shown.kind == "call":
+        first = shown.causes[0]  # in the order of execution
     finding = " ".join((first.finding or first.text).replace("`", "").split())
     word = "" if first.word in _PLAIN else f"{first.word}: "
     more = len(shown.causes) - 1
@@ -230,6 +233,17 @@ def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
         if verbosity < 1 and cause.word not in OPEN:
             lines += _folded(cause)
     return lines
+
+
+def _pointer(shown: Shown) -> list[str]:
+    """Of an output that moved though its model did not: which check says where."""
+    open_ = any(
+        cause.word == "forward" or (cause.word == "unknown" and "forward pass" in cause.text)
+        for cause in shown.causes
+    )
+    if shown.kind != "value" or not open_:
+        return []
+    return _row("where", "check_call(model, ...) in place of check(model(...)) tells which module")
 
 
 def _folded(cause: Cause) -> list[str]:
@@ -327,7 +341,7 @@ def _environment(changes: Iterable[tuple[str, Any, Any]]) -> list[str]:
 # -- on the terminal -------------------------------------------------------------------
 
 _STYLES: tuple[tuple[re.Pattern[str], dict[str, bool]], ...] = (
-    (re.compile(r"  (file|against|called|leaves) "), {}),
+    (re.compile(r"  (file|against|called|where|leaves) "), {}),
     (re.compile(r"to (accept|write|move): "), {"green": True}),
     (re.compile(r"  why "), {"yellow": True, "bold": True}),
     (re.compile(r"  not as recorded"), {"yellow": True, "bold": True}),

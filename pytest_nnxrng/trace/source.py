@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import re
 import sys
@@ -109,7 +110,11 @@ def is_users(file: str) -> bool:
 
 def place_of(file: str, line: int) -> str:
     """``tests/model.py:14: self.norm = ...``: the file as a terminal in this folder finds it."""
-    text = linecache.getline(file, line).strip()
-    path = Path(file)
-    shown = path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name
+    text, shown = linecache.getline(file, line).strip(), _shown(file)
     return f"{shown}:{line}: {text}" if text else f"{shown}:{line}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _shown(file: str) -> str:
+    path = Path(file)
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name
