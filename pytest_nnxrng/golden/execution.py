@@ -21,6 +21,8 @@ from pytest_nnxrng.leaf.gist import Summary, read, told
 from pytest_nnxrng.leaf.repeats import compact, expand
 
 _BY = ".:"  # stands in the order between a path and the name of a computation
+# What a fingerprint is made from. Raised where that changes: others do not compare.
+SCHEME = 1
 # Characters that the parts may take: together no more than 64 KiB.
 _OUTPUTS, _OPERATIONS, _WEIGHTS, _DRAWS = 30_000, 12_000, 8_000, 6_000
 _HEX8, _HEX16 = re.compile(r"[0-9a-f]{8}\Z"), re.compile(r"[0-9a-f]{16}\Z")
@@ -95,7 +97,7 @@ def dumped(forward: Forward) -> dict[str, Any]:
     """The section, as JSON holds it."""
     named = _named(forward.calls)
     names = {_key(computation): name for name, computation in named.items()}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"scheme": SCHEME}
     if forward.untraced:
         found["untraced"] = forward.untraced
     if forward.depth is not None:
@@ -216,7 +218,12 @@ def loaded(data: Any) -> Forward:
     """
     if not isinstance(data, dict):
         raise ValueError('"calls" is not an object')
+    scheme = data.get("scheme")
+    if type(scheme) is not int:
+        raise ValueError('"calls" has no "scheme"')
     named = {name: _parse(name, row) for name, row in _map(data, "computations").items()}
+    if scheme != SCHEME:
+        named = {name: replace(row, fingerprint="") for name, row in named.items()}
     calls = _ordered(data, named)
     names = {call.name: i for i, call in enumerate(calls)}
     found = list(calls)

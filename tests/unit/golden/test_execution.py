@@ -53,6 +53,12 @@ def test_the_same_call_gives_the_same_text() -> None:
     assert len(texts) == 1
 
 
+def test_fingerprints_of_another_scheme_do_not_compare() -> None:
+    data = section(forward())
+    data["scheme"] = execution.SCHEME + 1
+    assert {c.computation.fingerprint for c in execution.loaded(data).calls} == {""}
+
+
 def test_a_large_call_fits_and_tells_its_depth() -> None:
     kept = execution.fitting(forward(2000))
     assert kept.depth == 1
@@ -72,6 +78,7 @@ def test_a_depth_that_was_asked_for_is_kept() -> None:
     ("path", "value", "told"),
     [
         ([], [], '"calls" is not an object'),
+        (["scheme"], "1", 'has no "scheme"'),
         (["order"], None, "is not a list of paths"),
         (["order"], ["blocks.:Other"], "which no computation made"),
         (["order"], ["blocks"], "which no computation made"),
