@@ -13,7 +13,9 @@ from flax import nnx
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError, TestChecks
 from pytest_nnxrng.leaf.forward import CALL
 from pytest_nnxrng.nnx.flatten import is_node
-from pytest_nnxrng.trace.observed import Observed, nodes_of, observe
+from pytest_nnxrng.nnx.watch import nodes_of
+from pytest_nnxrng.trace.observed import Observed, observe
+from pytest_nnxrng.trace.training import Steps
 
 OPTIONS = ("method", "grad", "depth")
 
@@ -43,6 +45,29 @@ def invoke(
     if options.grad:
         return _with_gradients(function, args, kwargs, name, full=full)
     return observe(function, args, kwargs, name, full=full)
+
+
+def train(
+    test: TestChecks, options: CheckOptions, step: Any, state: tuple[Any, ...], batches: Any
+) -> Observed:
+    """Call ``step(*state, batch)`` for each batch, and keep what each step gave and left.
+
+    Raises:
+      SnapshotError: for what is no step, or without a batch.
+    """
+    __tracebackhide__ = True
+    if not callable(step) or not nodes_of(state, {}):
+        raise SnapshotError(
+            "check_steps calls a function of a model for each batch: "
+            "nnx_snapshot.check_steps(step, model, optimizer, batches)"
+        )
+    batches = list(batches)
+    if not batches:
+        raise SnapshotError("check_steps was given no batch: there is nothing to check")
+    full = test.settings.mode.update or bool(test.settings.report) or test.settings.rehearses
+    name = getattr(step, "__name__", type(step).__name__)
+    run = Steps(step)
+    return observe(run, (*state, batches), {}, name, full=full, run=run)
 
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]

@@ -11,7 +11,7 @@ from pytest_nnxrng.check import verdict
 from pytest_nnxrng.check.capture import obtain
 from pytest_nnxrng.check.construct import construct
 from pytest_nnxrng.check.given import checked
-from pytest_nnxrng.check.invoke import invoke, own_options
+from pytest_nnxrng.check.invoke import invoke, own_options, train
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
 from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError, TestChecks
@@ -196,6 +196,28 @@ class Snapshot:
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
         return observed.out
+
+    def check_steps(self, step: Callable[..., Any], *state_and_batches: Any) -> list[Any]:
+        """Call ``step(model, optimizer, batch)`` for each batch, and check the whole run.
+
+        ``check_steps(step, model, optimizer, batches)`` checks what the steps give and the state
+        that the last one leaves, and returns the list of what they gave. A mismatch names the first
+        step that moved, what moved in it, and why, as ``check_call`` does.
+
+        Raises:
+          SnapshotError: for what is no step, or without a batch. Errors of a step pass through.
+        """
+        __tracebackhide__ = True
+        self._use()
+        _guard(self._test)
+        *state, batches = state_and_batches or ((),)
+        try:
+            observed = train(self._test, self._options, step, tuple(state), batches)
+            asked = _asked(self._test, self._options, observed.value, kind="call")
+            _check(replace(asked, observed=observed))
+        except UnsupportedValue as error:
+            raise SnapshotError(str(error)) from None
+        return cast("list[Any]", observed.out)
 
 
 def _check(asked: Asked) -> Result:

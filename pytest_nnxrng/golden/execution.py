@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,9 @@ _BY = ".:"  # stands in the order between a path and the name of a computation
 SCHEME = 1
 # Characters that the parts may take: together no more than 64 KiB.
 _OUTPUTS, _OPERATIONS, _WEIGHTS, _DRAWS = 30_000, 12_000, 8_000, 6_000
-_HEX8, _HEX16 = re.compile(r"[0-9a-f]{8}\Z"), re.compile(r"[0-9a-f]{16}\Z")
+_STEPS = 8_000
+_WEIGHT = re.compile(r"[0-9a-f]{8} (\d+(\.\d*)?(e[-+]?\d+)?|inf|nan)\Z")
+_HEX16 = re.compile(r"[0-9a-f]{16}\Z")
 
 
 # -- what fits ---------------------------------------------------------------------------
@@ -43,7 +46,16 @@ def fitting(forward: Forward, depth: int | None = None) -> Forward:
     else:
         level, kept = 0, _first(kept)
     told_depth = None if level == deepest else level
-    return replace(forward, calls=kept, weights=grouped(forward.weights), depth=told_depth)
+    steps = tuple(_step(step, len(forward.steps)) for step in forward.steps)
+    weights = grouped(forward.weights)
+    return replace(forward, calls=kept, weights=weights, depth=told_depth, steps=steps)
+
+
+def _step(step: Mapping[str, str], steps: int) -> dict[str, str]:
+    """What a step gave, and the state after it in as many groups as fit all steps."""
+    outputs = {name: text for name, text in step.items() if not _WEIGHT.match(text)}
+    state = {name: text for name, text in step.items() if name not in outputs}
+    return {**outputs, **grouped(state, max(_STEPS // steps, _WEIGHTS // 100))}
 
 
 def _size(calls: Iterable[Call]) -> int:
@@ -59,11 +71,11 @@ def _first(calls: Sequence[Call]) -> tuple[Call, ...]:
     return (*found, *calls[-1:])
 
 
-def grouped(weights: Mapping[str, str]) -> dict[str, str]:
+def grouped(weights: Mapping[str, str], room: int = _WEIGHTS) -> dict[str, str]:
     """The digests of leaves; of too many, one for those under each common path that fits."""
     found = dict(weights)
     steps = max((path.count(".") for path in weights), default=0)
-    while len(json.dumps(found)) > _WEIGHTS and steps >= 0:
+    while len(json.dumps(found)) > room and steps >= 0:
         groups: dict[str, list[str]] = {}
         for path, code in sorted(weights.items()):
             groups.setdefault(".".join(path.split(".")[:steps]), []).append(code)
@@ -86,8 +98,14 @@ def regrouped(weights: Mapping[str, str], like: Mapping[str, str]) -> dict[str, 
     return dict(weights)
 
 
+def norm_of(weight: str) -> float:
+    """The norm in the entry of a leaf."""
+    return float(weight.partition(" ")[2])
+
+
 def _together(codes: Sequence[str]) -> str:
-    return xxhash.xxh3_64_hexdigest("".join(codes).encode())[:8]
+    code = xxhash.xxh3_64_hexdigest(" ".join(c.partition(" ")[0] for c in codes).encode())[:8]
+    return f"{code} {math.sqrt(sum(norm_of(c) ** 2 for c in codes)):.5g}"
 
 
 # -- writing -----------------------------------------------------------------------------
@@ -117,6 +135,8 @@ def dumped(forward: Forward) -> dict[str, Any]:
     found["order"] = compact([f"{c.path}{_BY}{names[_key(c.computation)]}" for c in forward.calls])
     found["draws"] = _draws(forward.calls)
     found["outputs"] = {c.name: _outputs(c.outputs) for c in forward.calls if c.outputs}
+    if forward.steps:
+        found["steps"] = {str(i): dict(step) for i, step in enumerate(forward.steps, 1)}
     return found
 
 
@@ -241,9 +261,16 @@ def loaded(data: Any) -> Forward:
     if not isinstance(untraced, str):
         raise ValueError('"calls": "untraced" is no text')
     weights, bases = _texts(data, "weights"), _texts(data, "keys")
-    if not all(map(_HEX8.match, weights.values())) or not all(map(_HEX16.match, bases.values())):
+    if not all(map(_WEIGHT.match, weights.values())) or not all(map(_HEX16.match, bases.values())):
         raise ValueError('"calls": a digest of "weights" or "keys" is none')
-    return Forward(tuple(found), _texts(data, "inputs"), weights, bases, depth, untraced)
+    inputs, steps = _texts(data, "inputs"), _steps(_map(data, "steps"))
+    return Forward(tuple(found), inputs, weights, bases, depth, untraced, steps)
+
+
+def _steps(rows: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    if list(rows) != [str(i) for i in range(1, len(rows) + 1)]:
+        raise ValueError('"calls": "steps" are not numbered')
+    return tuple(_texts(rows, number) for number in rows)
 
 
 def _ordered(data: Mapping[str, Any], named: Mapping[str, Computation]) -> tuple[Call, ...]:

@@ -76,9 +76,10 @@ class Call:
 class Forward:
     """A whole call: those of modules, and the digests of what it was given.
 
-    ``inputs`` are the arguments by name, ``weights`` the model's leaves or, of a large model,
-    groups of them by their common path, ``keys`` the base keys of its streams by tag. ``depth`` is
-    how deep outputs were kept, None for all. ``untraced`` says why there are no fingerprints.
+    ``inputs`` are the arguments by name, ``weights`` digests and norms of the model's leaves or, of
+    a large model, of groups by their common path, ``keys`` the base keys of its streams by tag.
+    ``depth`` is how deep outputs were kept, None for all. ``untraced`` says why there are no
+    fingerprints. ``steps`` are those of a training run: what each gave, and the state after it.
     """
 
     calls: tuple[Call, ...] = ()
@@ -87,6 +88,7 @@ class Forward:
     keys: Mapping[str, str] = field(default_factory=dict)
     depth: int | None = None
     untraced: str = ""
+    steps: tuple[Mapping[str, str], ...] = ()
 
 
 def numbered(calls: Iterable[Call]) -> tuple[Call, ...]:

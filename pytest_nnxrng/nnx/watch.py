@@ -17,7 +17,8 @@ from flax import nnx
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.forward import Summary
 from pytest_nnxrng.leaf.gist import summary
-from pytest_nnxrng.nnx.flatten import is_node, objects
+from pytest_nnxrng.leaf.paths import path_string
+from pytest_nnxrng.nnx.flatten import is_node, objects, plain_key
 from pytest_nnxrng.nnx.wrapping import is_seen, wrapped
 
 Raw = Mapping[str, tuple[Any, Any]]  # path -> a Variable and what it held
@@ -74,6 +75,42 @@ def recorder(objects: Objects, *, full: bool) -> Recorder:
     """A recorder of the calls of these objects, which have paths."""
     found = [(path, node) for path, node in objects if is_seen(node)]
     return Recorder([node for _, node in found], {id(node): path for path, node in found}, full)
+
+
+def nodes_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes among the arguments, each by what its paths begin with.
+
+    A model that is the only one gives its paths as they are; an Rngs stands in parentheses.
+    """
+    found: dict[str, Any] = {}
+    for name, value in leaves_of(args, kwargs):
+        if is_node(value):
+            found[f"({name})" if _is_streams(value) else name] = value
+    models = [name for name, value in found.items() if not _is_streams(value)]
+    if len(models) == 1:
+        found = {"" if name == models[0] else name: value for name, value in found.items()}
+    return found
+
+
+def leaves_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The arguments by name, down to arrays and nodes: ``0``, ``batch.image``."""
+    found = []
+    for name, value in {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}.items():
+        try:
+            leaves = jax.tree_util.tree_flatten_with_path(value, is_leaf=_ends)[0]
+        except (TypeError, ValueError):  # a dictionary whose keys do not sort, say
+            leaves = [((), value)]
+        for path, leaf in leaves:
+            found.append((joined(name, path_string(plain_key(key) for key in path)), leaf))
+    return found
+
+
+def _ends(value: Any) -> bool:
+    return value is None or is_state(value)
+
+
+def _is_streams(value: Any) -> bool:
+    return isinstance(value, nnx.Rngs | nnx.RngStream)
 
 
 def held(models: Mapping[str, Any]) -> list[tuple[str, Any]]:

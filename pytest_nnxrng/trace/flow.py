@@ -117,14 +117,28 @@ def fingerprints(marks: Marks, found: Flow, tags: Mapping[str, str]) -> dict[int
 
 
 def _owned(marks: Marks, found: Flow) -> dict[int, dict[str, Value]]:
-    """The new values of Variables, by the last call of the innermost module that holds them."""
+    """The new values of Variables, by the call that computed each."""
     owned: dict[int, dict[str, Value]] = {}
     for path, value in found.state.items():
         holders = [n for n in marks.ended if _holds(marks.calls[n].path, path)]
-        if holders:
-            last = max(holders, key=lambda n: (len(marks.calls[n].path), n))
-            owned.setdefault(last, {})[path] = value
+        own = max(holders, key=lambda n: (len(marks.calls[n].path), n), default=marks.ended[-1])
+        owned.setdefault(_computed_in(marks, value, own), {})[path] = value
     return owned
+
+
+def _computed_in(marks: Marks, value: Value, own: int) -> int:
+    """The call from whose inputs a value follows; of none, that of the module that holds it.
+
+    An optimizer sets what a model holds.
+    """
+    calls = []
+    for atom in value.atoms:
+        kind, _, rest = str(atom[0]).partition(" ")
+        if f"{kind} " in (_IN, _OUT):
+            call = int(rest.split()[0])
+            parent = marks.calls[call].parent
+            calls.append(call if f"{kind} " == _IN or parent is None else parent)
+    return max(calls, key=lambda n: marks.calls[n].depth, default=own)
 
 
 def _holds(module: str, path: str) -> bool:

@@ -13,14 +13,13 @@ import numpy as np
 import xxhash
 from flax import nnx
 
-from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.forward import FUNCTION, Call, Computation, Forward, numbered
 from pytest_nnxrng.leaf.gist import form, told
 from pytest_nnxrng.leaf.modules import CLASS
-from pytest_nnxrng.leaf.paths import parent, path_string
+from pytest_nnxrng.leaf.paths import parent
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.arguments import copy_arguments
-from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, is_node, plain_key
+from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten
 from pytest_nnxrng.nnx.watch import (
     Raw,
     Seen,
@@ -29,6 +28,8 @@ from pytest_nnxrng.nnx.watch import (
     is_array,
     is_state,
     joined,
+    leaves_of,
+    nodes_of,
     raw_value,
     recorder,
     summaries,
@@ -39,42 +40,7 @@ from pytest_nnxrng.trace.expression import Atom
 from pytest_nnxrng.trace.flow import fingerprints, flow
 from pytest_nnxrng.trace.marks import Marks, marked, reset
 from pytest_nnxrng.trace.operations import operations
-
-
-def nodes_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The nodes among the arguments, each by what its paths begin with.
-
-    A model that is the only one gives its paths as they are; an Rngs stands in parentheses.
-    """
-    found: dict[str, Any] = {}
-    for name, value in leaves_of(args, kwargs):
-        if is_node(value):
-            found[f"({name})" if _is_streams(value) else name] = value
-    models = [name for name, value in found.items() if not _is_streams(value)]
-    if len(models) == 1:
-        found = {"" if name == models[0] else name: value for name, value in found.items()}
-    return found
-
-
-def leaves_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The arguments by name, down to arrays and nodes: ``0``, ``batch.image``."""
-    found = []
-    for name, value in {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}.items():
-        try:
-            leaves = jax.tree_util.tree_flatten_with_path(value, is_leaf=_ends)[0]
-        except (TypeError, ValueError):  # a dictionary whose keys do not sort, say
-            leaves = [((), value)]
-        for path, leaf in leaves:
-            found.append((joined(name, path_string(plain_key(key) for key in path)), leaf))
-    return found
-
-
-def _ends(value: Any) -> bool:
-    return value is None or is_state(value)
-
-
-def _is_streams(value: Any) -> bool:
-    return isinstance(value, nnx.Rngs | nnx.RngStream)
+from pytest_nnxrng.trace.training import Steps, weight
 
 
 @dataclass
@@ -94,6 +60,7 @@ class Observed:
     inputs: Mapping[str, str] = field(default_factory=dict)
     streams: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
     loss: Callable[..., Any] | None = None  # where the call gives its value and gradients
+    run: Steps | None = None  # where it is a training run
 
     @cached_property
     def changed(self) -> dict[str, Any]:
@@ -136,7 +103,9 @@ class Observed:
             untraced = ""
         except Untraceable as error:
             calls, untraced = self._untraced(), str(error)
-        return Forward(calls, self.inputs, self._weights(), self._keys(), None, untraced)
+        weights, keys = self._weights(), self._keys()
+        steps = () if self.run is None else tuple(self.run.rows)
+        return Forward(calls, self.inputs, weights, keys, None, untraced, steps)
 
     # -- a trace -----------------------------------------------------------------------
 
@@ -146,9 +115,8 @@ class Observed:
             raise Untraceable("the call donated what the model held")
         if not self.before:
             raise Untraceable("no model is among the arguments")
-        return marked(
-            self.loss or self.function, self.args, self.kwargs, nodes_of, values, self.name
-        )
+        function = self.run.first if self.run is not None else self.loss or self.function
+        return marked(function, self.args, self.kwargs, nodes_of, values, self.name)
 
     def _traced(self, marks: Marks) -> tuple[Call, ...]:
         counts = {f"{path}.count": count for path, (_, count, _) in self.streams.items()}
@@ -188,7 +156,7 @@ class Observed:
         seen: dict[tuple[str, str], list[Seen]] = {}
         for one in self.seen if self.loss is None else self._seen_again():
             seen.setdefault((one.path, one.method), []).append(one)
-        if self.name:
+        if self.name and self.run is None:
             given = summaries(self.out if self.loss is None else self.out[0], full=True)
             seen[("", self.name)] = [Seen("", FUNCTION, self.name, given, 1)]
         found = []
@@ -253,7 +221,7 @@ class Observed:
 
     def _weights(self) -> dict[str, str]:
         return {
-            path: digest(np.asarray(value))[:8]
+            path: weight(value)
             for path, (variable, value) in self.before.items()
             if isinstance(value, jax.Array)
             and not isinstance(variable, nnx.RngState)
@@ -298,6 +266,7 @@ def observe(
     *,
     full: bool = True,
     forward: Callable[..., Any] | None = None,
+    run: Steps | None = None,
 ) -> Observed:
     """Call ``function(*args, **kwargs)`` once, on the caller's own objects, and watch.
 
@@ -314,9 +283,8 @@ def observe(
     inputs = dict(filter(None, (_input(*leaf, full) for leaf in leaves_of(args, kwargs))))
     watch = recorder(objects, full=full)
     out = watch.run(lambda: function(*args, **kwargs))
-    return Observed(
-        function, args, kwargs, name, before, watch.calls, out, inputs, streams, forward
-    )
+    found = (before, watch.calls, out, inputs, streams)
+    return Observed(function, args, kwargs, name, *found, forward, run)
 
 
 def _input(name: str, value: Any, full: bool) -> tuple[str, str] | None:

@@ -76,7 +76,9 @@ Hunk = tuple[tuple[str, ...], tuple[str, ...], int]
 def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
     if not old:
         return []
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    # The function that made an operation tells a reader something, and is no part of it.
+    bare = [[text.rpartition(": ")[2] for text in side] for side in (old, new)]
+    matcher = SequenceMatcher(None, bare[0], bare[1], autojunk=False)
     return [
         (tuple(old[a:b]), tuple(new[c:d]), c)
         for kind, a, b, c, d in matcher.get_opcodes()

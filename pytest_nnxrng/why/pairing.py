@@ -71,6 +71,6 @@ def growth(pairs: Sequence[Pair], allowed: float) -> str:
     return ", ".join(steps)
 
 
-def first_moved(pairs: Sequence[Pair]) -> Pair | None:
-    """The first call whose output has other bits."""
-    return next((pair for pair in pairs if pair.moved), None)
+def first_moved(pairs: Sequence[Pair], far: float = 0.0) -> Pair | None:
+    """The first call whose output has other bits, and is as ``far`` from the golden's."""
+    return next((p for p in pairs if p.moved and (p.apart is None or p.apart >= far)), None)

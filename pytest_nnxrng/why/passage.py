@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
-from pytest_nnxrng.golden.execution import regrouped
+from pytest_nnxrng.golden.execution import norm_of, regrouped
 from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
 from pytest_nnxrng.leaf.gist import distance, read
 from pytest_nnxrng.leaf.paths import is_below
@@ -23,6 +23,7 @@ Changes = Sequence[tuple[str, object, object]]
 Found = tuple[float, Cause]  # where in the order of execution
 _FACT = "the record of the call"
 _ROUNDS = 1e-5  # of an input, across environments
+_FAR = 1e-3  # of leaves and outputs: no rounding of another version
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,24 @@ def facts(passage: Passage) -> list[Cause]:
     computed = _computations(passage, pairs, parents)
     drawn = _draws(passage, pairs, restructured + computed)
     return [*causes, *shaped, *_in_order([*restructured, *computed, *drawn])]
+
+
+def first_step(passage: Passage) -> str:
+    """Of a training run: the first step that is not the golden's, and what moved in it."""
+    old, new = passage.old.steps, passage.new.steps
+    for number, (then, now) in enumerate(zip(old, new, strict=False), 1):
+        if moved := _moved_in(then, now):
+            return f"step {number} of {len(new)} is the first that moved: {few(moved)}"
+    return "" if len(old) == len(new) else f"{len(new)} steps, in the golden {len(old)}"
+
+
+def _moved_in(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    outputs = [name for name in now if name in then and " digest " in now[name]]
+    ours = {name: text for name, text in now.items() if name not in outputs}
+    theirs = {name: text for name, text in then.items() if name not in outputs}
+    state = regrouped(ours, theirs)
+    moved = [name for name in outputs if then[name].split()[-1] != now[name].split()[-1]]
+    return moved + [name for name in theirs if name in state and theirs[name] != state[name]]
 
 
 def _in_order(causes: Iterable[Found]) -> list[Cause]:
@@ -100,6 +119,8 @@ def _weights(passage: Passage) -> list[Cause]:
     old, new = passage.old.weights, regrouped(passage.new.weights, passage.old.weights)
     moved = [path for path in old if path in new and old[path] != new[path]]
     moved = [p for p in moved if not _is_reshaped(passage, p)]
+    if passage.changes:
+        moved = [p for p in moved if _is_far(old[p], new[p])]
     model = passage.model
     if not moved or (passage.changes and model.matched):
         return []
@@ -109,10 +130,20 @@ def _weights(passage: Passage) -> list[Cause]:
         text = f"the model that {by} checked before differs: {what}"
         return [Cause("follows", passage.paths, text, _FACT, text)]
     if passage.changes and not model.checked:
-        text = f"likely: {what} is not what the golden's call had, to the bit"
+        text = f"likely: {what} {_be(moved)} not what the golden's call had"
         return [Cause("weights", passage.paths, text, LIKELY, text)]
-    text = f"{what} {'is' if len(moved) == 1 else 'are'} not what the golden's call had"
+    text = f"{what} {_be(moved)} not what the golden's call had"
     return [Cause("weights", passage.paths, text, _FACT, text)]
+
+
+def _be(moved: Sequence[str]) -> str:
+    return "is" if len(moved) == 1 else "are"
+
+
+def _is_far(old: str, new: str) -> bool:
+    """Whether leaves differ by more than what an environment rounds otherwise."""
+    a, b = norm_of(old), norm_of(new)
+    return a != b and not abs(a - b) <= _FAR * max(a, b)
 
 
 def _is_reshaped(passage: Passage, path: str) -> bool:
@@ -299,14 +330,16 @@ def _first_to_move(
     groups: dict[tuple[str, str, str], list[tuple[int, Pair]]], pairs: Sequence[Pair]
 ) -> dict[tuple[str, str, str], list[tuple[int, Pair]]]:
     """Across versions of JAX equations are others anyhow: the group of the first that moved."""
-    far = next((i for i, pair in enumerate(pairs) if (pair.apart or 0.0) > _ROUNDS), None)
+    far = next((i for i, pair in enumerate(pairs) if (pair.apart or 0.0) > _FAR), None)
     if far is None:
         return {}
-    at = pairs[far]
-    for key, members in groups.items():
-        if any(pair is at or is_below(pair.new.path, at.new.path) for _, pair in members):
-            return {key: members}
-    return {}
+    path = pairs[far].new.path
+    every = [(key, pair.new.path) for key, members in groups.items() for _, pair in members]
+    inside = [(key, own) for key, own in every if is_below(own, path)]
+    # What computes as before was given something else: by the module around it.
+    around = [(key, own) for key, own in every if not own or is_below(path, own)]
+    key, _ = max(inside or around, key=lambda found: len(found[1]), default=(None, ""))
+    return {key: groups[key]} if key is not None else {}
 
 
 # -- their keys --------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,12 @@ from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.observed import Observed
 from pytest_nnxrng.why.cause import Cause, ModelCheck, few, line_of, same_fingerprints
 from pytest_nnxrng.why.draws import ratio
-from pytest_nnxrng.why.pairing import aligned, first_moved, growth
-from pytest_nnxrng.why.passage import Passage, facts
+from pytest_nnxrng.why.pairing import Pair, aligned, first_moved, growth
+from pytest_nnxrng.why.passage import Passage, facts, first_step
 from pytest_nnxrng.why.unproven import shown
 
 Changes = tuple[tuple[str, Any, Any], ...]
+_FAR = 1e-3  # of outputs in another environment: no rounding
 _LARGE = 100  # times the tolerance: no rounding
 
 
@@ -54,7 +55,7 @@ def retrace(
     ours = _forward(observed, flags if rewritten else {})
     passage = Passage(golden.calls, ours, paths, changes, model)
     found = facts(passage)
-    gradients = told_gradients(comparison)
+    gradients = "; ".join(filter(None, [told_gradients(comparison), first_step(passage)]))
     if found:
         first = found[0]
         text = f"{first.text}; {gradients}" if gradients else first.text
@@ -62,10 +63,17 @@ def retrace(
     if not _repeats(observed, obtained, only):
         text = "a second call, on a copy of what the first was given, gives another output"
         return (Cause("nondeterministic", paths, text, "called twice", text),)
-    if gradients and passage.comparable and not changes and all(map(_is_gradient, paths)):
+    if (
+        told_gradients(comparison)
+        and passage.comparable
+        and not changes
+        and all(map(_is_gradient, paths))
+    ):
         text = f"{_BACKWARD}: {gradients}"
         return (Cause("computation", paths, text, "the record of the call", _BACKWARD),)
-    return (_by_numbers(passage, comparison, tolerance),)
+    numbers = _by_numbers(passage, comparison, tolerance)
+    text = "; ".join(filter(None, [numbers.text, first_step(passage)]))
+    return (replace(numbers, text=text),)
 
 
 _BACKWARD = (
@@ -170,11 +178,11 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     told = growth(pairs, tolerance.of(dtype))
     where = f": {told}, as a share of the largest element" if told else ""
     elsewhere = _listed(passage.changes)
-    same = "every module computes what it did, from the same inputs, weights and keys"
+    same = _SAME if _computes_alike(pairs) else _UNKNOWN
     if passage.comparable and small:
         text = f"{same}; the difference grows{where}{elsewhere}" if told else f"{same}{elsewhere}"
         return Cause("rounding", passage.paths, text, "size", f"{same}{elsewhere}")
-    first = first_moved(pairs)
+    first = first_moved(pairs, _FAR if passage.changes else 0.0)
     begins = ""
     if first is not None:
         place = line_of(first.new.where)
@@ -185,6 +193,14 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     known = f"the call could not be traced ({reason})" if reason else same
     static = _static(passage) if reason else ""
     return Cause("unknown", passage.paths, f"{known}{begins}{static}{elsewhere}", "", known)
+
+
+_SAME = "every module computes what it did, from the same inputs, weights and keys"
+_UNKNOWN = "computations do not compare with the golden's, which other versions made"
+
+
+def _computes_alike(pairs: Sequence[Pair]) -> bool:
+    return all(p.old.computation.fingerprint == p.new.computation.fingerprint for p in pairs)
 
 
 def _is_small(numbers: Numbers | None) -> bool:

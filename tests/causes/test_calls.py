@@ -327,6 +327,40 @@ def test_what_cannot_be_traced_says_so(bench: Bench) -> None:
     assert "Reads has rate 1.0 -> 2.0" in text
 
 
+def train(rate: float, step: int = 99) -> Any:
+    """Three steps of plain gradient descent, at another rate from ``step`` on."""
+
+    class Descent(nnx.Module):
+        def __init__(self) -> None:
+            self.count = nnx.BatchStat(jnp.zeros((), jnp.int32))
+
+        def update(self, model: Any, grads: Any) -> None:
+            lr = jnp.where(self.count[...] >= step, rate, 0.1)
+            new = jax.tree.map(lambda p, g: p - lr * g, nnx.state(model, nnx.Param), grads)
+            nnx.update(model, new)
+            self.count[...] = self.count[...] + 1
+
+    def loss(model: Any, x: Any) -> Any:
+        return jnp.mean((model(x) - 1.0) ** 2)
+
+    def learn(model: Any, descent: Any, x: Any) -> Any:
+        value, grads = nnx.value_and_grad(loss)(model, x)
+        descent.update(model, grads)
+        return value
+
+    model, xs = nnx.Linear(4, 2, rngs=seeded()), [jnp.full((3, 4), i + 1.0) / 4 for i in range(3)]
+    return lambda snapshot: snapshot.check_steps(learn, model, Descent(), xs)
+
+
+def test_the_first_step_that_moved(bench: Bench) -> None:
+    ((word, text),) = told(bench, train(0.1), train(0.1))[:1] or [("", "")]
+    assert (word, text) == ("", "")
+    ((word, text),) = [(c.word, c.text) for c in bench.causes(train(0.5, step=1))[0]]
+    assert word == "computation"
+    assert text.startswith("1.update computes otherwise: ge _ 99 -> ge _ 1"), text
+    assert "step 2 of 3 is the first that moved: 0.bias, 0.kernel" in text
+
+
 def test_nothing_of_the_callers_changes(bench: Bench) -> None:
     model = convnet(seeded())
     twin = convnet(seeded())

@@ -34,7 +34,7 @@ def forward(layers: int = 3) -> Forward:
     return Forward(
         numbered([*calls, *last]),
         {"0": "float32[1, 4] constant 1 digest 00112233445566aa", "flag": "true"},
-        {f"blocks.{i}.linear.kernel": f"{i:08x}" for i in range(layers)},
+        {f"blocks.{i}.linear.kernel": f"{i:08x} 1.5" for i in range(layers)},
         {"dropout": "0011223344556677"},
     )
 
@@ -93,7 +93,7 @@ def test_a_depth_that_was_asked_for_is_kept() -> None:
         (["outputs", "blocks.0.linear"], [3], "are no texts"),
         (["outputs", "other"], "float32", "there is no call 'other'"),
         (["draws"], {"dropout#0": ["other"]}, "there is no call 'other'"),
-        (["weights"], {"kernel": "xyz"}, "a digest of"),
+        (["weights"], {"kernel": "01234567 x"}, "a digest of"),
         (["keys"], {"dropout": "0011"}, "a digest of"),
         (["depth"], -1, "is no number of levels"),
         (["depth"], True, "is no number of levels"),
