@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jax.extend.core import Literal
 
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.trace.expression import IMPURE, RAW, Atom, Value, digest, stream_count
@@ -117,28 +118,19 @@ def fingerprints(marks: Marks, found: Flow, tags: Mapping[str, str]) -> dict[int
 
 
 def _owned(marks: Marks, found: Flow) -> dict[int, dict[str, Value]]:
-    """The new values of Variables, by the call that computed each."""
+    """The new values of Variables, by the call that computed each: an optimizer sets a model's."""
+    jaxpr = marks.closed.jaxpr
+    made = {out: equation for equation in jaxpr.eqns for out in equation.outvars}
+    ends = jaxpr.outvars[len(jaxpr.outvars) - len(marks.changed) :] if marks.changed else []
     owned: dict[int, dict[str, Value]] = {}
-    for path, value in found.state.items():
-        holders = [n for n in marks.ended if _holds(marks.calls[n].path, path)]
-        own = max(holders, key=lambda n: (len(marks.calls[n].path), n), default=marks.ended[-1])
-        owned.setdefault(_computed_in(marks, value, own), {})[path] = value
+    for (path, value), end in zip(found.state.items(), ends, strict=True):
+        call = None if isinstance(end, Literal) or end not in made else marks.call_of(made[end])
+        if call is None:
+            holders = [n for n in marks.ended if _holds(marks.calls[n].path, path)]
+            longest = max(holders, key=lambda n: (len(marks.calls[n].path), n), default=None)
+            call = marks.ended[-1] if longest is None else longest
+        owned.setdefault(call, {})[path] = value
     return owned
-
-
-def _computed_in(marks: Marks, value: Value, own: int) -> int:
-    """The call from whose inputs a value follows; of none, that of the module that holds it.
-
-    An optimizer sets what a model holds.
-    """
-    calls = []
-    for atom in value.atoms:
-        kind, _, rest = str(atom[0]).partition(" ")
-        if f"{kind} " in (_IN, _OUT):
-            call = int(rest.split()[0])
-            parent = marks.calls[call].parent
-            calls.append(call if f"{kind} " == _IN or parent is None else parent)
-    return max(calls, key=lambda n: marks.calls[n].depth, default=own)
 
 
 def _holds(module: str, path: str) -> bool:

@@ -132,7 +132,7 @@ def marked(
         for path, node in nodes:
             setattr(node, _SITE, f"{marks.turn} {path}")
         before = {path: raw_value(v) for path, v in marks.variables.items()}
-        around = _Around(marks, {id(node) for _, node in nodes})
+        around = _Around(marks, {id(found) for _, found in objects})
         with wrapped([node for _, node in nodes], around):
             out = around.root(function, name, copied, named)
         after = {path: raw_value(v) for path, v in marks.variables.items()}
@@ -170,7 +170,7 @@ def reset(objects: Sequence[tuple[str, Any]], values: Mapping[str, Any]) -> None
 @dataclass
 class _Around:
     marks: Marks
-    own: set[int]  # ids of the modules of the copy itself
+    own: set[int]  # ids of the nodes and Variables of the copy itself
     stack: list[int] = field(default_factory=list)
 
     def root(self, function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -192,7 +192,7 @@ class _Around:
         self, path: str, cls: str, method: str, inside: bool, call: Any, args: Any, kwargs: Any
     ) -> Any:
         number, parent = len(self.marks.calls), self.stack[-1] if self.stack else None
-        args, kwargs = _named(f"{self.marks.turn} in {number}", (args, kwargs))
+        args, kwargs = _named(f"{self.marks.turn} in {number}", (args, kwargs), self.own)
         found = Marked(path, cls, method, parent, len(self.stack) + 1, inside, caller())
         found.takes = _forms((args, kwargs))
         self.marks.calls.append(found)
@@ -202,7 +202,7 @@ class _Around:
                 given = call(*args, **kwargs)
         finally:
             self.stack.pop()
-        given = _named(f"{self.marks.turn} out {number}", given)
+        given = _named(f"{self.marks.turn} out {number}", given, self.own)
         found.gives = _forms(given)
         self.marks.ended.append(number)
         return given
@@ -212,8 +212,11 @@ def _forms(value: Any) -> tuple[str, ...]:
     return tuple(form(x.dtype, tuple(x.shape)) for x in arrays(value))
 
 
-def _named(name: str, value: Any) -> Any:
-    """The value with its arrays marked; what is no pytree stays as it is."""
+def _named(name: str, value: Any, own: set[int]) -> Any:
+    """The value with its arrays marked, those in a State of gradients, too.
+
+    What is no pytree, and what belongs to the model, stays as it is.
+    """
     if isinstance(value, jax.Array):
         return checkpoint_name(value, f"nnxrng {name} 0")
     try:
@@ -223,9 +226,13 @@ def _named(name: str, value: Any) -> Any:
     count = itertools.count()
 
     def one(leaf: Any) -> Any:
-        place = next(count) if is_array(leaf) else 0
-        if not isinstance(leaf, jax.Array):
+        foreign = isinstance(leaf, nnx.Variable) and id(leaf) not in own
+        raw = raw_value(leaf) if foreign else leaf
+        place = next(count) if is_array(raw) else 0
+        if not isinstance(raw, jax.Array):
             return leaf
+        if foreign:
+            return leaf.replace(checkpoint_name(raw, f"nnxrng {name} {place}"))
         return checkpoint_name(leaf, f"nnxrng {name} {place}")
 
     marked = [one(leaf) for leaf in leaves]

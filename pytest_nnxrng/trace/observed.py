@@ -38,7 +38,7 @@ from pytest_nnxrng.nnx.watch import (
 from pytest_nnxrng.trace.derivation import Untraceable
 from pytest_nnxrng.trace.expression import Atom
 from pytest_nnxrng.trace.flow import fingerprints, flow
-from pytest_nnxrng.trace.marks import Marks, marked, reset
+from pytest_nnxrng.trace.marks import Marked, Marks, marked, reset
 from pytest_nnxrng.trace.operations import operations
 from pytest_nnxrng.trace.training import Steps, weight
 
@@ -127,7 +127,7 @@ class Observed:
         except Exception as error:
             raise Untraceable(f"its jaxpr could not be read ({type(error).__name__})") from error
         attributes, holds = self._attributes(), self._holds()
-        kept = [n for n in marks.ended if marks.calls[n].gives or marks.calls[n].takes]
+        kept = [n for n in marks.ended if _computes(marks.calls[n]) or n in texts]
         at = {number: i for i, number in enumerate(kept)}
         calls = []
         for number in kept:
@@ -236,6 +236,10 @@ class Observed:
             words = np.asarray(jax.random.key_data(key)).tobytes()
             found.setdefault(tag, xxhash.xxh3_64()).update(words)
         return {tag: code.hexdigest() for tag, code in sorted(found.items())}
+
+
+def _computes(call: Marked) -> bool:
+    return bool(call.gives or call.takes)
 
 
 def _label(atom: Atom, tags: Mapping[str, str]) -> str:
