@@ -92,7 +92,11 @@ def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk])
         _function([text for before, _, _ in hunks for text in before]),
         _function([text for _, after, _ in hunks for text in after]),
     ]
-    if not all(names):
+    single = [_only(side) for side in ([h[0] for h in hunks], [h[1] for h in hunks])]
+    if any(names) and all(name or one for name, one in zip(names, single, strict=True)):
+        if not all(names):
+            return " -> ".join(name or one for name, one in zip(names, single, strict=True))
+    else:
         return ""
     every = [
         [t for t in side if t.startswith(f"{n}: ")]
@@ -100,6 +104,12 @@ def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk])
     ]
     told = [_functions(texts) for texts in every]
     return f"{told[0]} -> {told[1]}" if told[0] != told[1] else ""
+
+
+def _only(sides: Sequence[Sequence[str]]) -> str:
+    """The one operation of these; "" if there are more."""
+    every = [text for side in sides for text in side]
+    return every[0] if len(every) == 1 else ""
 
 
 def _told(before: tuple[str, ...], after: tuple[str, ...]) -> str:
