@@ -17,7 +17,7 @@ from typing import Any
 import xxhash
 
 from pytest_nnxrng.golden.attributes import unpacked
-from pytest_nnxrng.leaf.forward import CALL, Call, Computation, Forward, numbered
+from pytest_nnxrng.leaf.forward import CALL, NOT_KEPT, Call, Computation, Forward, numbered
 from pytest_nnxrng.leaf.gist import Summary, read, told
 from pytest_nnxrng.leaf.repeats import compact, expand
 
@@ -129,7 +129,7 @@ def dumped(forward: Forward) -> dict[str, Any]:
         row = _computation(computation)
         left -= len(json.dumps(row.get("operations", [])))
         if left < 0:
-            row.pop("operations", None)
+            row["operations"] = [NOT_KEPT]
         rows[name] = row
     found["computations"] = rows
     found["order"] = compact([f"{c.path}{_BY}{names[_key(c.computation)]}" for c in forward.calls])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pytest_nnxrng.leaf.modules import Row
 
 CALL = "__call__"
+NOT_KEPT = "(not kept)"  # stands for operations that a golden had no room for
 FUNCTION = "function"  # the class of what is none
 
 

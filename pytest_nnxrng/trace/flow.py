@@ -18,7 +18,7 @@ from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.trace.expression import IMPURE, RAW, Atom, Value, digest, stream_count
 from pytest_nnxrng.trace.expression import KEY as KEY_HASH
 from pytest_nnxrng.trace.fingerprint import Walk
-from pytest_nnxrng.trace.jaxpr import Purity, holds_keys
+from pytest_nnxrng.trace.jaxpr import CALLS, Purity, called, holds_keys, inner_jaxprs, opened
 from pytest_nnxrng.trace.marks import Mark, Marks, is_mark
 from pytest_nnxrng.trace.source import is_draw, where
 
@@ -120,17 +120,34 @@ def fingerprints(marks: Marks, found: Flow, tags: Mapping[str, str]) -> dict[int
 def _owned(marks: Marks, found: Flow) -> dict[int, dict[str, Value]]:
     """The new values of Variables, by the call that computed each: an optimizer sets a model's."""
     jaxpr = marks.closed.jaxpr
-    made = {out: equation for equation in jaxpr.eqns for out in equation.outvars}
     ends = jaxpr.outvars[len(jaxpr.outvars) - len(marks.changed) :] if marks.changed else []
     owned: dict[int, dict[str, Value]] = {}
     for (path, value), end in zip(found.state.items(), ends, strict=True):
-        call = None if isinstance(end, Literal) or end not in made else marks.call_of(made[end])
+        call = _made_in(marks, jaxpr, end)
         if call is None:
             holders = [n for n in marks.ended if _holds(marks.calls[n].path, path)]
             longest = max(holders, key=lambda n: (len(marks.calls[n].path), n), default=None)
             call = marks.ended[-1] if longest is None else longest
         owned.setdefault(call, {})[path] = value
     return owned
+
+
+def _made_in(marks: Marks, jaxpr: Any, variable: Any) -> int | None:
+    """The call whose equation gave a variable, inside of a function under ``nnx.jit``, too."""
+    if isinstance(variable, Literal):
+        return None
+    made = next((e for e in jaxpr.eqns if any(out is variable for out in e.outvars)), None)
+    if made is None:
+        return None
+    jaxprs = list(inner_jaxprs(made.params.values()))
+    if made.primitive.name in CALLS and jaxprs:
+        inner = opened(called(made))
+        place = next(i for i, out in enumerate(made.outvars) if out is variable)
+        if len(inner.outvars) == len(made.outvars):
+            within = _made_in(marks, inner, inner.outvars[place])
+            if within is not None:
+                return within
+    return marks.call_of(made)
 
 
 def _holds(module: str, path: str) -> bool:

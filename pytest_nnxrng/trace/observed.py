@@ -114,7 +114,7 @@ class Observed:
         if any(isinstance(v, jax.Array) and v.is_deleted() for v in values.values()):
             raise Untraceable("the call donated what the model held")
         if not self.before:
-            raise Untraceable("no model is among the arguments")
+            raise Untraceable("no model is among the arguments: give it as one")
         function = self.run.first if self.run is not None else self.loss or self.function
         return marked(function, self.args, self.kwargs, nodes_of, values, self.name)
 

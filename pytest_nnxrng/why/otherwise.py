@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from pytest_nnxrng.leaf.forward import Computation
+from pytest_nnxrng.leaf.forward import NOT_KEPT, Computation
 from pytest_nnxrng.why.cause import line_of
 
 _HUNKS, _SHOWN = 2, 3
@@ -43,8 +43,8 @@ def otherwise(old: Computation, new: Computation) -> Otherwise:
 def _without_operations(old: Computation, new: Computation) -> str:
     if old.gives != new.gives:
         return f"gives {_forms(new.gives)}, in the golden {_forms(old.gives)}"
-    if not old.operations and new.operations:
-        return "other operations"  # a golden that had no room for them
+    if NOT_KEPT in old.operations:
+        return "other operations, constants or parameters"
     return _OPERANDS
 
 
@@ -74,7 +74,7 @@ Hunk = tuple[tuple[str, ...], tuple[str, ...], int]
 
 
 def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
-    if not old:
+    if NOT_KEPT in old:
         return []
     # The function that made an operation tells a reader something, and is no part of it.
     bare = [[text.rpartition(": ")[2] for text in side] for side in (old, new)]
@@ -134,6 +134,7 @@ def _without_same(sides: Sequence[Sequence[str]], side: int) -> str:
 def _some(texts: Sequence[str]) -> str:
     if not texts:
         return "nothing"
+    texts = list(dict.fromkeys(texts))
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more
 

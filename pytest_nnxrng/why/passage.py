@@ -388,7 +388,7 @@ def _times(drawing: Sequence[tuple[int, Pair]], pair: Pair) -> str:
         return ""
     times = abs(shift) // each
     calls = "once" if times == 1 else f"{times} times"
-    return f": the model had been called {calls} {'more' if shift > 0 else 'less'} before"
+    return f": as if the model had been called {calls} {'more' if shift > 0 else 'less'} before"
 
 
 def _count(label: str) -> int | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -308,6 +310,67 @@ def test_a_call_that_does_not_repeat_itself(bench: Bench) -> None:
     bench.write(check(Counts(), IMAGE))
     (causes,) = bench.causes(check(Counts(), IMAGE))
     assert words(causes) == {"nondeterministic"}, causes
+
+
+@pytest.mark.parametrize(
+    ("off", "word", "part"),
+    [
+        (1e-6, "rounding", "the difference grows: 1e-06 at noise, "),
+        (0.5, "unknown", "; noise is the first whose output moved (tests/causes/test_calls.py:"),
+    ],
+)
+def test_what_no_record_shows(bench: Bench, off: float, word: str, part: str) -> None:
+    noise = [0.0]
+
+    class Noise(nnx.Module):
+        def __call__(self, x: Any) -> Any:
+            return jax.pure_callback(lambda x: x * np.float32(1.0 + noise[0]), x, x)
+
+    class Net(nnx.Module):
+        def __init__(self) -> None:
+            self.scale = nnx.Param(jnp.ones(()))
+            self.noise = Noise()
+
+        def __call__(self, x: Any) -> Any:
+            return self.noise(x) * self.scale
+
+    def call(snapshot: Any) -> None:
+        snapshot(tol=1e-7).check_call(Net(), IMAGE)
+
+    bench.write(call)
+    noise[0] = off
+    (cause,) = bench.causes(call)[0]
+    same = "every module computes what it did, from the same inputs, weights and keys"
+    assert (cause.word, cause.text.startswith(same)) == (word, True), cause
+    assert part in cause.text
+
+
+def test_a_model_in_a_closure_is_not_traced(bench: Bench) -> None:
+    def call(act: Any) -> Any:
+        model = nnx.Linear(1, 1, rngs=seeded())
+        return check(lambda x: act(model(x)), IMAGE)
+
+    ((word, text),) = told(bench, call(jnp.tanh), call(jnp.sin))
+    assert word == "unknown"
+    assert "no model is among the arguments: give it as one" in text
+
+
+def test_an_optimizer_under_jit(bench: Bench) -> None:
+    def train(rate: float) -> Any:
+        @nnx.jit
+        def step(model: Any, optimizer: Any, x: Any) -> Any:
+            loss, grads = nnx.value_and_grad(lambda m, x: jnp.mean((m(x) - 1) ** 2))(model, x)
+            optimizer.update(model, grads)
+            return loss
+
+        model = nnx.Linear(1, 1, rngs=seeded())
+        optimizer = nnx.Optimizer(model, optax.sgd(rate), wrt=nnx.Param)
+        return lambda snapshot: snapshot.check_steps(step, model, optimizer, [IMAGE, IMAGE])
+
+    ((word, text),) = told(bench, train(0.1), train(0.2))
+    assert word == "computation"
+    assert "mul -0.1 _ -> mul -0.2 _" in text
+    assert "step 1 of 2 is the first that moved: 0.bias, 0.kernel" in text
 
 
 def test_what_cannot_be_traced_says_so(bench: Bench) -> None:
