@@ -15,9 +15,9 @@ from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
 from pytest_nnxrng.leaf.gist import distance, read
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.repeats import told as repeated
+from pytest_nnxrng.why.abreast import Pair, aligned
 from pytest_nnxrng.why.cause import LIKELY, Cause, ModelCheck, few, line_of
 from pytest_nnxrng.why.otherwise import otherwise
-from pytest_nnxrng.why.pairing import Pair, aligned
 
 Changes = Sequence[tuple[str, object, object]]
 Found = tuple[float, Cause]  # where in the order of execution

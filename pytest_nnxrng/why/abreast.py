@@ -61,14 +61,14 @@ def _renamed(gone: Sequence[Call], came: Sequence[Call]) -> list[tuple[Call, Cal
 
 
 def growth(pairs: Sequence[Pair], allowed: float) -> str:
-    """Where a difference begins, where it passes the tolerance, and how far it comes."""
+    """Where a difference begins, passes the tolerance, and how far it comes, by a few elements."""
     far = [(pair.new.name, pair.apart) for pair in pairs if pair.apart]
     if not far:
         return ""
     told = [far[0]]
     told += [next(((n, d) for n, d in far if d and d > allowed), far[-1]), far[-1]]
     steps = [f"{d:.1g} at {n}" for n, d in dict.fromkeys(told) if d is not None]
-    return ", ".join(steps)
+    return f"at least {', '.join(steps)}"
 
 
 def first_moved(pairs: Sequence[Pair], far: float = 0.0) -> Pair | None:
