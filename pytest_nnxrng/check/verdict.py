@@ -95,9 +95,15 @@ def _model_check(asked: Asked) -> ModelCheck:
     if asked.kind != "call" and (asked.kind != "value" or not comes_of_a_model):
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
-    if not models:
-        return _elsewhere(asked.test)
-    return together([result.of_model for result in models])
+    known = together([r.of_model for r in models]) if models else _elsewhere(asked.test)
+    return replace(known, left=_left(asked.test)) if asked.kind == "call" else known
+
+
+def _left(test: TestChecks) -> tuple[str, ...]:
+    """The state of models that earlier calls of the test left otherwise than their goldens."""
+    found = [r.comparison for r in test.results if r.kind == "call" and r.comparison is not None]
+    paths = [d.path for comparison in found for d in comparison.differences]
+    return tuple(path.removeprefix("state.") for path in paths if path.startswith("state."))
 
 
 def _elsewhere(test: TestChecks) -> ModelCheck:

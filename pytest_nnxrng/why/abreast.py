@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pytest_nnxrng.leaf.forward import Call
+from pytest_nnxrng.leaf.forward import Call, Forward
 from pytest_nnxrng.leaf.gist import distance
+from pytest_nnxrng.why.cause import Cause, ModelCheck
+
+Found = tuple[float, Cause]  # where in the order of execution
+Changes = Sequence[tuple[str, object, object]]
+FACT = "the record of the call"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,22 @@ class Pair:
             return None
         found = [distance(a, b) for a, b in zip(self.old.outputs, self.new.outputs, strict=False)]
         return max((d for d in found if d is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Two records of a call, side by side; ``paths`` are the leaves that differ."""
+
+    old: Forward
+    new: Forward
+    paths: tuple[str, ...]
+    changes: Changes = ()
+    model: ModelCheck = field(default_factory=ModelCheck)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both were traced, so that computations and their order can be compared."""
+        return not (self.old.untraced or self.new.untraced)
 
 
 def aligned(old: Sequence[Call], new: Sequence[Call]) -> tuple[list[Pair], list[Call], list[Call]]:

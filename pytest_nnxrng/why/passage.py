@@ -7,7 +7,6 @@ its keys. Where none differs, the outputs of the modules tell how a difference g
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from pytest_nnxrng.golden.execution import norm_of, regrouped
@@ -15,31 +14,14 @@ from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
 from pytest_nnxrng.leaf.gist import distance, read
 from pytest_nnxrng.leaf.paths import is_below
 from pytest_nnxrng.leaf.repeats import told as repeated
-from pytest_nnxrng.why.abreast import Pair, aligned
-from pytest_nnxrng.why.cause import LIKELY, Cause, ModelCheck, few, line_of
+from pytest_nnxrng.why.abreast import FACT, Found, Pair, Passage, aligned
+from pytest_nnxrng.why.cause import LIKELY, Cause, few, line_of
 from pytest_nnxrng.why.otherwise import otherwise
+from pytest_nnxrng.why.rekeyed import draws
 
 Changes = Sequence[tuple[str, object, object]]
-Found = tuple[float, Cause]  # where in the order of execution
-_FACT = "the record of the call"
 _ROUNDS = 1e-5  # of an input, across environments
 _FAR = 1e-3  # of leaves and outputs: no rounding of another version
-
-
-@dataclass(frozen=True)
-class Passage:
-    """Two records of a call, side by side; ``paths`` are the leaves that differ."""
-
-    old: Forward
-    new: Forward
-    paths: tuple[str, ...]
-    changes: Changes = ()
-    model: ModelCheck = field(default_factory=ModelCheck)
-
-    @property
-    def comparable(self) -> bool:
-        """Whether both were traced, so that computations and their order can be compared."""
-        return not (self.old.untraced or self.new.untraced)
 
 
 def facts(passage: Passage) -> list[Cause]:
@@ -52,7 +34,7 @@ def facts(passage: Passage) -> list[Cause]:
     shaped = _other_leaves(passage, pairs)
     restructured, parents = _calls(passage, pairs, gone, came)
     computed = _computations(passage, pairs, parents)
-    drawn = _draws(passage, pairs, restructured + computed)
+    drawn = draws(passage, pairs, restructured + computed)
     return [*causes, *shaped, *_in_order([*restructured, *computed, *drawn])]
 
 
@@ -91,7 +73,7 @@ def _inputs(passage: Passage) -> tuple[list[Cause], bool]:
             continue
         text, plain = _argument(name, a, b, bool(passage.changes))
         if text:
-            found.append(Cause("inputs", passage.paths, text, _FACT, text))
+            found.append(Cause("inputs", passage.paths, text, FACT, text))
             fixed |= plain
     return found, fixed
 
@@ -124,16 +106,32 @@ def _weights(passage: Passage) -> list[Cause]:
     model = passage.model
     if not moved or (passage.changes and model.matched):
         return []
+    left = [path for path in moved if _is_left(path, passage.model.left)]
+    if left:
+        moved = [path for path in moved if path not in left]
+        text = f"an earlier call of this test left other state: {few(left)}"
+        follows = [Cause("follows", passage.paths, text, FACT, text)]
+        return follows + (_weights_of(passage, moved) if moved else [])
+    return _weights_of(passage, moved)
+
+
+def _is_left(path: str, left: Collection[str]) -> bool:
+    """Whether this is one of these, of which either may bear the name of its argument, too."""
+    return any(path == p or path.endswith(f".{p}") or p.endswith(f".{path}") for p in left)
+
+
+def _weights_of(passage: Passage, moved: Sequence[str]) -> list[Cause]:
+    model = passage.model
     what = few(moved) if set(moved) <= passage.new.weights.keys() else f"leaves of {few(moved)}"
     if model.checked and model.causes:
         by = few(model.tests) or "this test"
         text = f"the model that {by} checked before differs: {what}"
-        return [Cause("follows", passage.paths, text, _FACT, text)]
+        return [Cause("follows", passage.paths, text, FACT, text)]
     if passage.changes and not model.checked:
         text = f"likely: {what} {_be(moved)} not what the golden's call had"
         return [Cause("weights", passage.paths, text, LIKELY, text)]
     text = f"{what} {_be(moved)} not what the golden's call had"
-    return [Cause("weights", passage.paths, text, _FACT, text)]
+    return [Cause("weights", passage.paths, text, FACT, text)]
 
 
 def _be(moved: Sequence[str]) -> str:
@@ -167,7 +165,7 @@ def _other_leaves(passage: Passage, pairs: Sequence[Pair]) -> list[Cause]:
         return []
     first = f"{moved[0]} {old[moved[0]]} -> {new[moved[0]]}"
     more = f" and {len(moved) - 1} more leaves" if len(moved) > 1 else ""
-    return [Cause("weights", passage.paths, first + more, _FACT, first + more)]
+    return [Cause("weights", passage.paths, first + more, FACT, first + more)]
 
 
 # -- which modules are called ------------------------------------------------------------
@@ -190,7 +188,7 @@ def _calls(
         place = next((line_of(call.where) for call in tops if call.where), "")
         text = f"{what}{where} {verb}" + (f" ({place})" if place else "")
         first = at[id(tops[0])] if id(tops[0]) in at else _after(tops[0], passage, pairs, at)
-        found.append((first, Cause("calls", passage.paths, text, _FACT, text, place)))
+        found.append((first, Cause("calls", passage.paths, text, FACT, text, place)))
         parents.update(_above(call.path, modules) for call in calls)
     moved = _reordered(pairs, passage.old.calls)
     if moved:
@@ -198,9 +196,7 @@ def _calls(
         what, where = repeated(names)
         place = line_of(moved[0].new.where)
         text = f"{what}{where} is called in another order" + (f" ({place})" if place else "")
-        found.append(
-            (at[id(moved[0].new)], Cause("calls", passage.paths, text, _FACT, text, place))
-        )
+        found.append((at[id(moved[0].new)], Cause("calls", passage.paths, text, FACT, text, place)))
         parents.update(_above(pair.new.path, modules) for pair in moved)
     return found, parents
 
@@ -267,6 +263,8 @@ def _computations(
             continue
         if _follows_from_a_child(pair, by_path):
             continue
+        if passage.new.steps and pair.new.computation.cls == FUNCTION and groups:
+            continue  # the gradients of what is named already are a part of it
         key = (pair.new.computation.cls, change.text, change.place)
         groups.setdefault(key, []).append((i, pair))
     if likely:
@@ -277,7 +275,7 @@ def _computations(
         at = f" ({place})" if place else ""
         told = f"{what or cls}{where} {verb} otherwise: {text}{at}"
         told = f"likely: {told}{_versions(passage)}" if likely else told + _versions(passage)
-        proof = LIKELY if likely else _FACT
+        proof = LIKELY if likely else FACT
         finding = f"{cls} computes otherwise: {text}{at}"
         found.append(
             (float(members[0][0]), Cause("computation", passage.paths, told, proof, finding, place))
@@ -340,57 +338,3 @@ def _first_to_move(
     around = [(key, own) for key, own in every if not own or is_below(path, own)]
     key, _ = max(inside or around, key=lambda found: len(found[1]), default=(None, ""))
     return {key: groups[key]} if key is not None else {}
-
-
-# -- their keys --------------------------------------------------------------------------
-
-
-def _draws(passage: Passage, pairs: Sequence[Pair], known: Sequence[Found]) -> list[Found]:
-    drawing = [(i, p) for i, p in enumerate(pairs) if p.old.draws and p.new.draws]
-    drawing = [(i, p) for i, p in drawing if p.moved is not False]
-    found: list[Found] = []
-    tags = {draw.partition("#")[0] for _, pair in drawing for draw in pair.new.draws}
-    keys = passage.old.keys, passage.new.keys
-    rekeyed = [
-        t for t in sorted(tags) if t in keys[0] and t in keys[1] and keys[0][t] != keys[1][t]
-    ]
-    if rekeyed and not any(n == "jax_default_prng_impl" for n, _, _ in passage.changes):
-        first = next(i for i, p in drawing if p.new.draws[0].partition("#")[0] in rekeyed)
-        word = "seed" if set(rekeyed) == tags == set(keys[1]) else "stream"
-        text = f"the base keys of {', '.join(f'`{tag}`' for tag in rekeyed)} are others"
-        found.append((first, Cause(word, passage.paths, text, _FACT, text)))
-    other = [(i, p) for i, p in drawing if p.old.draws != p.new.draws]
-    if not other:
-        return found
-    i, pair = other[0]
-    if any(at < i and cause.word in ("calls", "computation") for at, cause in known):
-        return found  # what draws before it is what changed
-    if len(pair.old.draws) != len(pair.new.draws):
-        return found  # told as another computation
-    then, now = pair.old.draws[0], pair.new.draws[0]
-    more = len(other) - 1
-    text = f"{pair.new.name} draws {now}, in the golden {then}" + _times(drawing, pair)
-    text += f"; and so do {more} more calls" if more else ""
-    found.append((i, Cause("draws", passage.paths, text, _FACT, text, line_of(pair.new.where))))
-    return found
-
-
-def _times(drawing: Sequence[tuple[int, Pair]], pair: Pair) -> str:
-    """How many calls of the model before it that shift amounts to, if it is their number."""
-    counts = [_count(side.draws[0]) for side in (pair.old, pair.new)]
-    if None in counts or pair is not drawing[0][1]:
-        return ""
-    shift = (counts[1] or 0) - (counts[0] or 0)
-    tag = pair.new.draws[0].partition("#")[0]
-    labels = [d for _, p in drawing for d in p.new.draws if d.partition("#")[0] == tag]
-    each = len(set(labels))
-    if not shift or shift % each:
-        return ""
-    times = abs(shift) // each
-    calls = "once" if times == 1 else f"{times} times"
-    return f": as if the model had been called {calls} {'more' if shift > 0 else 'less'} before"
-
-
-def _count(label: str) -> int | None:
-    number = label.partition("#")[2]
-    return int(number) if number.isdigit() else None

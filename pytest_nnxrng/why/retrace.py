@@ -21,10 +21,10 @@ from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.observed import Observed
-from pytest_nnxrng.why.abreast import Pair, aligned, first_moved, growth
+from pytest_nnxrng.why.abreast import Pair, Passage, aligned, first_moved, growth
 from pytest_nnxrng.why.cause import Cause, ModelCheck, few, line_of, same_fingerprints
 from pytest_nnxrng.why.draws import ratio
-from pytest_nnxrng.why.passage import Passage, facts, first_step
+from pytest_nnxrng.why.passage import facts, first_step
 from pytest_nnxrng.why.unproven import shown
 
 Changes = tuple[tuple[str, Any, Any], ...]

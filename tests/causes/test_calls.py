@@ -355,6 +355,20 @@ def test_a_model_in_a_closure_is_not_traced(bench: Bench) -> None:
     assert "no model is among the arguments: give it as one" in text
 
 
+def test_other_state_follows_from_the_call_that_left_it(bench: Bench) -> None:
+    def calls(snapshot: Any, momentum: float = 0.9) -> None:
+        model = convnet(seeded(), momentum=momentum)
+        snapshot.check_call(model, IMAGE)
+        model.eval()
+        snapshot.check_call(model, IMAGE)
+
+    bench.write(calls)
+    first, second = bench.causes(lambda snapshot: calls(snapshot, 0.5))
+    assert words(first) == {"computation"}
+    assert words(second) == {"follows"}, second
+    assert "an earlier call of this test left other state: body.norm.mean" in second[0].text
+
+
 def test_an_optimizer_under_jit(bench: Bench) -> None:
     def train(rate: float) -> Any:
         @nnx.jit
