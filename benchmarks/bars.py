@@ -31,7 +31,7 @@ class Bar:
 
 def bars(found: dict[str, Any]) -> list[Bar]:
     """Every bar that the results (of ``rows.ROWS``, or some of them) tell of."""
-    return [bar for made in (_contest, _start, _tiny, _huge) for bar in made(found)]
+    return [bar for made in (_contest, _start, _tiny, _call, _huge) for bar in made(found)]
 
 
 def select(rows: list[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
@@ -102,6 +102,18 @@ def _tiny(found: dict[str, Any]) -> Iterator[Bar]:
         )
         yield Bar(f"{kind} of a tiny model beyond building it", "ms", wall, cpu, 5.0)
         yield _ratio(f"{tests} tiny tests with {kind} / without", row[kind], row["without"], 1.3)
+
+
+def _call(found: dict[str, Any]) -> Iterator[Bar]:
+    if "call" not in found:
+        return
+    row = found["call"]
+    plain, checked = (
+        [1000 * (row[kind][clock] - row["none"][clock]) / row["tests"] for clock in ("wall", "cpu")]
+        for kind in ("plain", "check_call")
+    )
+    wall, cpu = (ours - 1.5 * theirs for ours, theirs in zip(checked, plain, strict=True))
+    yield Bar("check_call beyond 1.5 times the call itself", "ms", wall, cpu, 3.0)
 
 
 def _huge(found: dict[str, Any]) -> Iterator[Bar]:

@@ -170,6 +170,36 @@ def tiny(folder: Path, extent: Extent, say: Say) -> Row:
     return {"tests": extent.tests, "where": where, **medians}
 
 
+CALL = """
+import jax, jax.numpy as jnp, pytest
+from flax import nnx
+from benchmarks.workloads import Blocks
+
+MODEL, X = Blocks(nnx.Rngs(0)), jnp.ones((8, 64, 256))
+MODEL(X)
+
+@pytest.mark.parametrize("n", range({tests}))
+def test_call(nnx_snapshot, n):
+    jax.block_until_ready({body})
+"""
+
+
+def call(folder: Path, extent: Extent, say: Say) -> Row:
+    """Many calls of a model, checked by ``check_call``, plain, and none."""
+    bodies = {"none": "X", "plain": "MODEL(X)", "check_call": "nnx_snapshot.check_call(MODEL, X)"}
+    tests = max(extent.tests // 20, 10)
+    for kind, body in bodies.items():
+        sessions.write(folder / kind, CALL.format(tests=tests, body=body))
+        say(f"{tests} calls, {kind}: goldens")
+        sessions.run(folder / kind, (*PLUGIN, UPDATE))
+    found: dict[str, list[Session]] = {kind: [] for kind in bodies}
+    for number in range(extent.repetitions):
+        say(f"{tests} calls: {number + 1} of {extent.repetitions}")
+        for kind, samples in found.items():
+            samples.append(sessions.run(folder / kind))
+    return {"tests": tests, **{kind: middle(samples) for kind, samples in found.items()}}
+
+
 # -- models that are too large to keep ------------------------------------------------------------
 
 
@@ -327,6 +357,7 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "contest": contest,
     "start": start,
     "tiny": tiny,
+    "call": call,
     "billion": billion,
     "abstract": abstract,
     "parameters": by_parameters,

@@ -33,6 +33,28 @@ def arrays(model: nnx.Module) -> dict[str, np.ndarray]:
     return {name: np.asarray(param[...]) for name, param in params.items()}
 
 
+class Residual(nnx.Module):
+    """A residual block, whose call is what `check_call` watches."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
+        self.down = nnx.Linear(4 * width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.down(nnx.gelu(self.up(self.norm(x))))
+
+
+class Blocks(nnx.Module):
+    """Eight of them."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.blocks = nnx.Sequential(*(Residual(256, rngs=rngs) for _ in range(8)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.blocks(x)
+
+
 class Tiny(nnx.Module):
     """20 leaves of a few numbers each: what most tests check."""
 

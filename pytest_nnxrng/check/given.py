@@ -13,7 +13,7 @@ from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.leaf.dtypes import PARTS, is_inexact, names
 from pytest_nnxrng.run import settings
 
-_FLAGS = ("exact", "abstract", "sharding", "per_platform", "static")
+_FLAGS = ("exact", "abstract", "sharding", "per_platform", "static", "grad")
 
 
 def checked(given: CheckOptions) -> CheckOptions:
@@ -38,6 +38,10 @@ def checked(given: CheckOptions) -> CheckOptions:
     if given.abstract and given.also:
         raise SnapshotError("also=... builds the model: leave out abstract=True")
     _refuse_filter(given.only)
+    if given.method is not None and not isinstance(given.method, str):
+        raise SnapshotError(f"method=...: {given.method!r} is no name of a method")
+    if given.depth is not None and (type(given.depth) is not int or given.depth < 1):
+        raise SnapshotError(f"depth=...: {given.depth!r} is no number of levels; 1 is the model")
     try:
         settings.tolerance(given.atol, "nnx_snapshot(atol=...)")
         tol = _tolerances(given.tol)

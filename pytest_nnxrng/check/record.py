@@ -14,13 +14,14 @@ from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.evaluate.sampling import sampled
-from pytest_nnxrng.golden import relocate, store
+from pytest_nnxrng.golden import execution, relocate, store
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision
 from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.forward import Forward
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
 from pytest_nnxrng.report import directory
@@ -91,6 +92,7 @@ def _make_ready(obtained: Obtained, result: Result) -> None:
             flat.aliases,
             _streams(obtained.asked),
             modules=None if obtained.modules is None else obtained.modules.rows,
+            calls=_calls(obtained.asked),
         )
         if result.decision.writes:
             found = obtained.found
@@ -152,6 +154,12 @@ def _report(test: TestChecks, result: Result, made: Golden) -> None:
 def _owner(asked: Asked) -> Owner:
     who = asked.test.identity
     return Owner(who.cls, who.function, who.parameters, asked.name, asked.kind)
+
+
+def _calls(asked: Asked) -> Forward | None:
+    if asked.observed is None:
+        return None
+    return execution.fitting(asked.observed.forward, asked.options.depth)
 
 
 def _streams(asked: Asked) -> Mapping[str, Any]:

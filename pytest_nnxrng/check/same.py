@@ -172,7 +172,7 @@ def _judged(
     golden = Golden(Owner("", title, None, "", "value"), now, told, aliases)
     found = compared(told, ours.leaves, allowed, (aliases, ours.aliases))
     mismatch = Mismatch(golden, ours, found, (), allowed, kind="value", is_nnx=nnx_value)
-    causes = explain(mismatch)
+    causes, _ = explain(mismatch)
     return Same(found, tuple(_without_accept(cause) for cause in causes), title, notes)
 
 

@@ -11,6 +11,7 @@ from pytest_nnxrng.check import verdict
 from pytest_nnxrng.check.capture import obtain
 from pytest_nnxrng.check.construct import construct
 from pytest_nnxrng.check.given import checked
+from pytest_nnxrng.check.invoke import invoke, own_options, train
 from pytest_nnxrng.check.record import record
 from pytest_nnxrng.check.stages import Asked
 from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError, TestChecks
@@ -50,6 +51,9 @@ class Snapshot:
         per_platform: bool = False,
         also: Any = (),
         static: bool = True,
+        method: str | None = None,
+        grad: bool = False,
+        depth: int | None = None,
     ) -> Snapshot:
         """The same assertions with these options.
 
@@ -68,6 +72,9 @@ class Snapshot:
             (under ``nnx.jit``) and ``"sharded"`` (the same over a mesh, as the metadata of its
             Variables says), or ``{"sharded": mesh}``. They need no golden.
           static: check the classes of modules and their static attributes, too.
+          method: what ``check_call`` calls of a model, if not ``__call__``.
+          grad: check the gradients of the function that ``check_call`` calls, too.
+          depth: how deep ``check_call`` keeps the outputs of modules: 1 is the model itself.
 
         Raises:
           SnapshotError: for options that exclude each other or cannot be used.
@@ -75,7 +82,8 @@ class Snapshot:
         __tracebackhide__ = True
         options = checked(
             CheckOptions(
-                name, tol, atol, exact, only, abstract, sharding, per_platform, also, static
+                *(name, tol, atol, exact, only, abstract, sharding, per_platform, also, static),
+                *(method, grad, depth),
             )
         )
         self._use()
@@ -162,6 +170,54 @@ class Snapshot:
         except UnsupportedValue as error:
             raise SnapshotError(str(error)) from None
         return cast(T, made.model)
+
+    def check_call(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call ``model(*args, **kwargs)`` once, check what it gives and changes, and return it.
+
+        The golden also holds what each module that it calls did: so a mismatch names the first
+        module that computes otherwise, gets other keys, or rounds. ``model`` may also be a function
+        with the model among its arguments, as a loss. ``method="encode"`` calls that method,
+        ``grad=True`` gives and checks ``(loss, gradients)`` as ``nnx.value_and_grad`` does, and
+        ``depth=2`` says how deep outputs are kept; where the call has an argument of such a name,
+        give the option to ``nnx_snapshot(...)``.
+
+        Raises:
+          SnapshotError: for what cannot be called or checked. Errors of the call pass through.
+        """
+        __tracebackhide__ = True
+        self._use()
+        _guard(self._test)
+        given, kwargs = own_options(model, kwargs, self._options)
+        options = checked(replace(self._options, **given))
+        try:
+            observed = invoke(self._test, options, model, args, kwargs)
+            asked = _asked(self._test, options, observed.value, kind="call")
+            _check(replace(asked, observed=observed))
+        except UnsupportedValue as error:
+            raise SnapshotError(str(error)) from None
+        return observed.out
+
+    def check_steps(self, step: Callable[..., Any], *state_and_batches: Any) -> list[Any]:
+        """Call ``step(model, optimizer, batch)`` for each batch, and check the whole run.
+
+        ``check_steps(step, model, optimizer, batches)`` checks what the steps give and the state
+        that the last one leaves, and returns the list of what they gave. A mismatch names the first
+        step that moved, what moved in it, and why, as ``check_call`` does.
+
+        Raises:
+          SnapshotError: for what is no step, or without a batch. Errors of a step pass through.
+        """
+        __tracebackhide__ = True
+        self._use()
+        _guard(self._test)
+        *state, batches = state_and_batches or ((),)
+        try:
+            observed = train(self._test, self._options, step, tuple(state), batches)
+            asked = _asked(self._test, self._options, observed.value, kind="call")
+            _check(replace(asked, observed=observed))
+        except UnsupportedValue as error:
+            raise SnapshotError(str(error)) from None
+        return cast("list[Any]", observed.out)
 
 
 def _check(asked: Asked) -> Result:

@@ -27,6 +27,7 @@ from pytest_nnxrng.leaf.modules import Modules
 from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace
+from pytest_nnxrng.trace.observed import Observed
 from pytest_nnxrng.why.cause import Cause, Evidence, same_fingerprints
 from pytest_nnxrng.why.explain import Changes
 
@@ -37,18 +38,20 @@ class Asked:
 
     ``build`` made it, if `check_init` was called and NNX can copy its arguments. ``repeats``: a
     second build was not seen to give another model. ``variants`` are other ways of building it.
+    ``observed`` is the call that gave the value.
     """
 
     test: TestChecks
     options: CheckOptions
     name: str
-    kind: str  # "value" (check) or "init" (check_init)
+    kind: str  # "value" (check), "init" (check_init) or "call" (check_call)
     value: Any
     where: str
     device: jax.Device
     build: Build | None = None
     repeats: bool = True
     variants: tuple[Variant, ...] = ()
+    observed: Observed | None = None
 
     @cached_property
     def is_nnx(self) -> bool:
@@ -57,7 +60,7 @@ class Asked:
 
     @property
     def is_whole_model(self) -> bool:
-        return self.options.only is None and self.is_nnx
+        return self.kind != "call" and self.options.only is None and self.is_nnx
 
     @property
     def agrees(self) -> bool:

@@ -41,6 +41,9 @@ class CheckOptions:
     per_platform: bool = False
     also: Any = ()
     static: bool = True
+    method: str | None = None
+    grad: bool = False
+    depth: int | None = None
 
     def but(self, **changed: Any) -> CheckOptions:
         """The same with these options."""

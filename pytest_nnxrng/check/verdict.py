@@ -24,7 +24,6 @@ from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.trace.build import Build, streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck, together
-from pytest_nnxrng.why.diagnose import diagnose
 
 
 def compare(obtained: Obtained) -> Compared:
@@ -80,8 +79,8 @@ def explain(compared: Compared) -> Explained:
     path = compared.obtained.found.path
     try:
         with asked.test.progress.step(f"explaining {path.name}"):
-            seen = why.gather(_mismatch(compared))
-            return replace(explained, causes=diagnose(seen), evidence=seen)
+            causes, seen = why.explain(_mismatch(compared))
+            return replace(explained, causes=causes, evidence=seen)
     except GoldenError as error:
         return replace(explained, compared=replace(compared, error=error))
     except BadFlag:
@@ -94,12 +93,18 @@ def _model_check(asked: Asked) -> ModelCheck:
     They are this test's; of a test that made none, those that others made of its fixtures' models.
     """
     comes_of_a_model = not asked.is_nnx or isinstance(asked.value, nnx.State | nnx.Metric)
-    if asked.kind != "value" or not comes_of_a_model:
+    if asked.kind != "call" and (asked.kind != "value" or not comes_of_a_model):
         return ModelCheck()
     models = [result for result in asked.test.results if result.whole_model]
-    if not models:
-        return _elsewhere(asked.test)
-    return together([result.of_model for result in models])
+    known = together([r.of_model for r in models]) if models else _elsewhere(asked.test)
+    return replace(known, left=_left(asked.test)) if asked.kind == "call" else known
+
+
+def _left(test: TestChecks) -> tuple[str, ...]:
+    """The state of models that earlier calls of the test left otherwise than their goldens."""
+    found = [r.comparison for r in test.results if r.kind == "call" and r.comparison is not None]
+    paths = [d.path for comparison in found for d in comparison.differences]
+    return tuple(path.removeprefix("state.") for path in paths if path.startswith("state."))
 
 
 def _earlier(asked: Asked) -> ModelCheck:
@@ -134,6 +139,8 @@ def _mismatch(compared: Compared) -> why.Mismatch:
         earlier=_earlier(asked),
         is_nnx=asked.is_nnx,
         given=asked.test.given(),
+        observed=asked.observed,
+        only=asked.options.only,
     )
 
 

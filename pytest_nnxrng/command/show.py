@@ -15,7 +15,7 @@ from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.report import keymap
 
 Row = Mapping[str, Any]
-_KINDS = {"init": "check_init", "value": "check"}
+_KINDS = {"init": "check_init", "value": "check", "call": "check_call"}
 # Columns of the table of leaves, and the order in which they go where the screen is narrow.
 _COLUMNS = ("leaf", "type", "dtype", "shape", "draws", "initializer", "mean", "std", "min", "max")
 _FIRST_TO_GO = (

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_nnxrng.golden import execution
 from pytest_nnxrng.golden.attributes import packed, unpacked
 from pytest_nnxrng.golden.consistency import contradiction
 from pytest_nnxrng.golden.document import FORMAT, load
@@ -22,6 +23,7 @@ from pytest_nnxrng.golden.errors import GoldenError, broken, short
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
+from pytest_nnxrng.leaf.forward import Forward
 from pytest_nnxrng.leaf.leaf import Leaf, constant
 from pytest_nnxrng.leaf.modules import Row
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
@@ -44,6 +46,7 @@ class Golden:
     streams: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
     modules: Mapping[str, Row] | None = None  # None: not recorded
+    calls: Forward | None = None  # of a check of a call
 
     def without_values(self) -> Golden:
         """What the manifest alone holds."""
@@ -74,6 +77,8 @@ def dumps(golden: Golden) -> str:
     if golden.modules:
         head["modules"] = packed(golden.modules)
     lines = [f"{_line(key)}: {_block(value)}" for key, value in head.items()]
+    if golden.calls is not None:
+        lines.append(f'"calls": {execution.text_of(execution.dumped(golden.calls))}')
     ordered = sorted(golden.leaves, key=lambda leaf: leaf.path)
     rows = [f"    {_line(leaf.path)}: {_line(_leaf_to_json(leaf))}" for leaf in ordered]
     lines.append('"leaves": {\n' + ",\n".join(rows) + "\n  }")
@@ -177,6 +182,7 @@ def _parse(path: Path, data: dict[str, Any]) -> Golden:
             streams=_parse_streams(data),
             values=values,
             modules=unpacked(data["modules"]) if "modules" in data else None,
+            calls=execution.loaded(data["calls"]) if "calls" in data else None,
         )
     except (_Invalid, ValueError, RecursionError) as error:
         raise broken(path, f"has been edited or damaged: {error}") from error

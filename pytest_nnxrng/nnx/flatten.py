@@ -188,9 +188,18 @@ def nodes(value: Any) -> dict[int, str]:
     Raises:
       UnsupportedValue: as ``flatten`` does, for what cannot be walked.
     """
+    return {id(found): name for name, found in objects(value)}
+
+
+def objects(value: Any) -> list[tuple[str, Any]]:
+    """Each NNX node and Variable of ``value`` with its path, once.
+
+    Raises:
+      UnsupportedValue: as ``flatten`` does, for what cannot be walked.
+    """
     walk = _Nodes(None)
     walk.visit(_Place(), value)
-    return {number: name for number, (name, _) in walk.seen.items()}
+    return list(walk.seen.values())
 
 
 def _children(place: _Place, value: Any) -> Iterator[tuple[Any, Any]]:

@@ -166,6 +166,7 @@ def _check(shown: Shown, golden: str, against: str, verbosity: int, brief: bool)
         lines += wrap(shown.problem, "  ")
     elif shown.comparison is not None and not shown.comparison.matches:
         lines += _causes(shown.causes, verbosity)
+        lines += _pointer(shown)
         if verbosity >= 1 and (drawn := key_map(shown, rows.WIDTH - 4)):
             lines += ["  keys", *(f"    {line}" for line in drawn)]
         lines += _leaves(shown.comparison, shown.causes, verbosity, brief)
@@ -192,6 +193,8 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    if shown.kind == "call":
+        first = shown.causes[0]  # in the order of execution
     finding = " ".join((first.finding or first.text).replace("`", "").split())
     word = "" if first.word in _PLAIN else f"{first.word}: "
     more = len(shown.causes) - 1
@@ -239,6 +242,17 @@ def _causes(causes: Sequence[Cause], verbosity: int) -> list[str]:
         if verbosity < 1 and cause.word not in OPEN:
             lines += _folded(cause)
     return lines
+
+
+def _pointer(shown: Shown) -> list[str]:
+    """Of an output that moved though its model did not: which check says where."""
+    open_ = any(
+        cause.word == "forward" or (cause.word == "unknown" and "forward pass" in cause.text)
+        for cause in shown.causes
+    )
+    if shown.kind != "value" or not open_:
+        return []
+    return _row("where", "check_call(model, ...) in place of check(model(...)) tells which module")
 
 
 def _folded(cause: Cause) -> list[str]:

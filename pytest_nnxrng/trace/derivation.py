@@ -160,10 +160,10 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
         return arrays, [stream.count[...] for stream in inner]
 
     try:
-        with watched(calls, function.__code__), _keeping_tracers():
+        with watched(calls, function.__code__), keeping_tracers():
             closed, (shapes, _) = jax.make_jaxpr(function, return_shape=True)(keys, counts)
     except Exception as error:
-        raise Untraceable(_one_line(error)) from error
+        raise Untraceable(one_line(error)) from error
 
     arguments = {id(leaf) for leaf in jax.tree_util.tree_leaves(states(args, kwargs))}
     walk = Walk(where, lambda value: id(value) in arguments, own_keys=not streams)
@@ -174,7 +174,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     try:
         outputs = walk.closed(closed, inputs)
     except Exception as error:
-        raise Untraceable(f"its jaxpr could not be read ({_one_line(error)})") from error
+        raise Untraceable(f"its jaxpr could not be read ({one_line(error)})") from error
     # A loop's body gives the same key under one label each turn; that is one draw.
     once = {(entry.atoms, id(entry.equation)): entry for entry in reversed(walk.drawn)}
     drawn = [entry for entry in reversed(once.values()) if is_draw(entry.equation)]
@@ -202,8 +202,8 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
 
 
 @contextlib.contextmanager
-def _keeping_tracers() -> Iterator[None]:
-    """Without JAX's search for leaks: the model outlives its trace here, to be looked at."""
+def keeping_tracers() -> Iterator[None]:
+    """Trace without JAX's search for leaks: the model outlives its trace here, to be looked at."""
     before = jax.config.jax_check_tracer_leaks
     jax.config.update("jax_check_tracer_leaks", False)
     try:
@@ -385,6 +385,7 @@ def _count(array: Any) -> int | tuple[int, ...]:
     return tuple(array.ravel().tolist()) if array.ndim else int(array)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """The first line of what an error says, after its name."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

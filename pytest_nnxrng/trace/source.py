@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -83,6 +85,23 @@ def origin(equation: Any) -> tuple[str, str]:
     return "", module
 
 
+# The modules of JAX whose functions people call by name; others are machinery.
+_NAMED = re.compile(r"[\\/](nn|numpy|random|scipy|image)([\\/]|\.py)")
+_MACHINERY = re.compile(r"_|<|op$|fn$|wrapper|meth|deferring|fun$|result_type|where_|bind")
+
+
+def function(equation: Any) -> str:
+    """The function of JAX that the code outside of JAX called, as in ``jax.nn.gelu``; or ""."""
+    found = ""
+    for code, _ in _frames(equation):
+        if not code.co_filename.startswith(_JAX):
+            break
+        inside = code.co_filename[len(_JAX) :]
+        if _NAMED.search(f"/{inside}") and not _MACHINERY.match(code.co_name):
+            found = code.co_name
+    return found
+
+
 def is_users(file: str) -> bool:
     if file.startswith(_LIBRARIES):
         return False
@@ -91,7 +110,11 @@ def is_users(file: str) -> bool:
 
 def place_of(file: str, line: int) -> str:
     """``tests/model.py:14: self.norm = ...``: the file as a terminal in this folder finds it."""
-    text = linecache.getline(file, line).strip()
-    path = Path(file)
-    shown = path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name
+    text, shown = linecache.getline(file, line).strip(), _shown(file)
     return f"{shown}:{line}: {text}" if text else f"{shown}:{line}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _shown(file: str) -> str:
+    path = Path(file)
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name

@@ -101,6 +101,7 @@ class ModelCheck:
     ``moved``: a leaf that the golden and the model both have is not the same. ``tests`` are those
     that checked it, unless the output's own test did; of an earlier check, its name. ``likely``:
     its state has moved since.
+    ``left`` is the state that an earlier call of the test left otherwise than its golden.
     """
 
     checked: bool = False
@@ -108,6 +109,7 @@ class ModelCheck:
     moved: bool = True
     tests: tuple[str, ...] = ()
     likely: bool = False
+    left: tuple[str, ...] = ()
 
     @property
     def matched(self) -> bool:

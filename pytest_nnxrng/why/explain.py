@@ -22,10 +22,12 @@ from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.nnx.shared import shared_rngs
 from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.derivation import Trace
+from pytest_nnxrng.trace.observed import Observed
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck
 from pytest_nnxrng.why.diagnose import diagnose
 from pytest_nnxrng.why.origins import recall
 from pytest_nnxrng.why.rebuild import Rebuild
+from pytest_nnxrng.why.retrace import retrace
 
 Changes = tuple[tuple[str, Any, Any], ...]
 
@@ -38,6 +40,7 @@ class Mismatch:
     check called it; ``repeats`` is False if two calls gave two models. ``model`` is the check of
     the model that an output comes from, ``earlier`` the check before this one of the same model in
     the same test. ``given`` are the streams that the test was given.
+    ``observed`` is the call that gave the value, if the check made it, ``only`` the check's filter.
     """
 
     golden: Golden
@@ -52,20 +55,35 @@ class Mismatch:
     earlier: ModelCheck = field(default_factory=ModelCheck)
     is_nnx: bool = True
     given: Streams = field(default_factory=dict)
+    observed: Observed | None = None
+    only: Any = None
 
 
-def explain(mismatch: Mismatch) -> tuple[Cause, ...]:
-    """Why ``obtained`` is not what the golden holds; raises what ``gather`` does."""
-    return diagnose(gather(mismatch))
-
-
-def gather(mismatch: Mismatch) -> Evidence:
-    """All that can be known of a mismatch.
+def explain(mismatch: Mismatch) -> tuple[tuple[Cause, ...], Evidence]:
+    """Why ``obtained`` is not what the golden holds, and what that is told from.
 
     Raises:
       GoldenError: when the golden's values are needed and cannot be read.
       BadFlag: when the golden records a flag that cannot be set.
     """
+    if mismatch.observed is None:
+        seen = _gather(mismatch)
+        return diagnose(seen), seen
+    causes = retrace(
+        mismatch.golden,
+        mismatch.obtained,
+        mismatch.comparison,
+        mismatch.changes,
+        mismatch.tolerance,
+        mismatch.observed,
+        mismatch.model,
+        mismatch.only,
+    )
+    return causes, _compared(mismatch)
+
+
+def _gather(mismatch: Mismatch) -> Evidence:
+    """All that can be known of a mismatch."""
     build = mismatch.build
     if not mismatch.repeats:
         return _compared(mismatch)

@@ -101,9 +101,10 @@ def _causes(
     if is_model(golden) and not _records_draws(golden, obtained) and _may_tell(comparison):
         from pytest_nnxrng.why.explain import Mismatch, explain
 
-        return explain(
+        found, _ = explain(
             Mismatch(golden, flat, comparison, moved, allowed, kind=kind, given=obtained.streams)
         )
+        return found
     return diagnose(
         Evidence(
             kind=kind,

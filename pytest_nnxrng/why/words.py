@@ -35,6 +35,16 @@ MEANINGS = {
         "a module is of another class, or has another static attribute: a rate, an epsilon, an "
         "activation"
     ),
+    "inputs": "`check_call`: the call was given other arguments",
+    "weights": "`check_call`: a leaf of the model is not what it was when the golden was called",
+    "calls": (
+        "`check_call`: a module is called that was not, or no longer is, or they are called in "
+        "another order"
+    ),
+    "computation": (
+        "`check_call`: a module computes otherwise on the same inputs: other operations, constants "
+        "or parameters"
+    ),
     "environment": (
         "a flag moved it, which is proven: the model was built again under what the golden "
         "recorded, and it matches; of an abstract model, its spots do"

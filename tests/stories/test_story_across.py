@@ -29,6 +29,7 @@ def test_output(model, nnx_snapshot):
 RESEEDED = ("tests/test_model.py", "rngs_factory()", "rngs_factory(7)")
 # What moves the output alone.
 TANH = ("models.py", "nnx.relu(self", "nnx.tanh(self")
+WHERE = "where check_call(model, ...) in place of check(model(...)) tells which module"
 ACTIVATED = "why forward: the model matches in test_weights, its output does not: the value"
 FOLLOWS = "why follows: the model that test_weights checked before differs: the value"
 
@@ -48,7 +49,7 @@ def test_an_output_follows_from_a_model_that_another_test_checked(project: Proje
 @pytest.mark.parametrize("scope", ["module", "function"])
 def test_a_forward_pass_that_moved_beside_a_model_that_matches(project: Project, scope: str):
     made(project, TESTS, scope).change(*TANH)
-    project.run().came_to(passed=1, failed=1).says(ACTIVATED).does_not_say("unknown")
+    project.run().came_to(passed=1, failed=1).says(ACTIVATED, WHERE).does_not_say("unknown")
 
 
 def test_nothing_is_said_of_a_model_that_no_test_of_the_run_has_checked(project: Project):
