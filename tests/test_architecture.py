@@ -25,7 +25,7 @@ LONGEST = 400  # lines
 
 WINGS = (
     *("run", "leaf", "device", "golden", "compare", "nnx"),
-    *("trace", "evaluate", "why", "report", "check", "against", "hooks", "command"),
+    *("trace", "evaluate", "why", "report", "check", "page", "against", "hooks", "command"),
 )
 NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 JAX = NUMPY | {"jax", "jaxlib", "flax"}
@@ -41,6 +41,7 @@ OTHERS = {
     "evaluate": JAX,
     "why": JAX,
     "report": NUMPY,
+    "page": NUMPY,
     "check": JAX,
     "against": {"pytest"},
     "hooks": {"pytest"},

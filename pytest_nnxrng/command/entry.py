@@ -139,6 +139,7 @@ def _report(verbs: Any) -> None:
     made.add_argument(
         "--output", "-o", metavar="DIR", help="write the merged report to this folder"
     )
+    made.add_argument("--page", metavar="FILE", help="draw the page of a report again, to FILE")
 
 
 def _git_config(verbs: Any) -> None:

@@ -64,6 +64,7 @@ class Ending:
             machine.write(self.settings.report, self.outcomes, self.survey, root)
             text = self._markdown()
             (self.settings.report / "summary.md").write_text(text, encoding="utf-8")
+            self._write_page(self.settings.report)
 
     def _finish_against(self, baseline: Baseline, session: pytest.Session) -> None:
         checks = self.outcomes.all()
@@ -76,6 +77,19 @@ class Ending:
             about = baseline.about(self.unrun)
             root = self.config.rootpath
             machine.write(self.settings.report, self.outcomes, self.survey, root, about)
+            self._write_page(self.settings.report, baseline.side.label)
+
+    def _write_page(self, folder: Path, against: str = "") -> None:
+        """``index.html``, from the same data as ``report.json``."""
+        from pytest_nnxrng.page.assemble import write
+        from pytest_nnxrng.page.subject import Run
+
+        root, here = self.config.rootpath, self.config.invocation_params.dir
+        name = relative(folder, here)
+        unused = tuple(relative(path, root) for path in self.survey.unused)
+        checks = tuple(machine.ordered(self.outcomes))
+        versions = machine.versions()
+        write(Run(name, folder, root, checks, versions, unused, against))
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_nnxrng.golden.inventory import REPORT_MARK
 from pytest_nnxrng.run.settings import BadSetting
 
-REPORT, OBTAINED = "report.json", "obtained"
+REPORT, OBTAINED, PAGE = "report.json", "obtained", "index.html"
 BY = "pytest-nnxrng"
 PARENT = "__parent__"  # stands for ``..`` in the place of a golden that is not below rootdir
 _MARKED = f'{{"by": "{BY}"}}\n'
@@ -30,11 +30,14 @@ def prepare(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise BadSetting(f"--nnx-report: {directory} is a file; name a folder")
     report, obtained = directory / REPORT, directory / OBTAINED
-    for path in (report, obtained):
+    page = directory / PAGE
+    for path in (report, obtained, page):
         if path.is_symlink():
             raise _not_ours(path, "is a link")
     if report.exists() and not _is_our_report(report):
         raise _not_ours(report, "was not written by --nnx-report")
+    if page.exists() and not _is_our_page(page):
+        raise _not_ours(page, "was not written by --nnx-report")
     if obtained.exists():
         if not obtained.is_dir():
             raise _not_ours(obtained, "is not a folder")
@@ -43,6 +46,7 @@ def prepare(directory: Path) -> None:
     try:
         if obtained.exists():
             shutil.rmtree(obtained)  # which follows no link
+        page.unlink(missing_ok=True)
         directory.mkdir(parents=True, exist_ok=True)
         # Marks the folder as ours from the start, so that a killed run can be repeated.
         report.write_text(_MARKED, encoding="utf-8")
@@ -56,15 +60,23 @@ def _not_ours(path: Path, problem: str) -> BadSetting:
     return BadSetting(f"--nnx-report: {path} {problem}; remove it, or name another folder")
 
 
+def _is_our_page(path: Path) -> bool:
+    return f'<meta name="generator" content="{BY}">' in _head(path)
+
+
 def _is_our_report(path: Path) -> bool:
+    head = _head(path)
+    return "".join(head.split()).startswith(_OURS[:2]) or head.strip() == _OURS[2]
+
+
+def _head(path: Path) -> str:
     if not path.is_file():
-        return False
+        return ""
     try:
         with path.open("rb") as file:
-            head = file.read(200).decode("utf-8", "ignore")
+            return file.read(200).decode("utf-8", "ignore")
     except OSError:
-        return False
-    return "".join(head.split()).startswith(_OURS[:2]) or head.strip() == _OURS[2]
+        return ""
 
 
 def place(directory: Path, golden: Path, rootdir: Path) -> Path:

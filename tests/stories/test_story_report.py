@@ -42,7 +42,7 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
         after = everything(project.path)
         assert {name: after[name] for name in before} == before
         inside = {Path(name) for name in after.keys() - before.keys()}
-        files, folder = ("report.json", "summary.md"), Path(report) / "obtained"
+        files, folder = ("report.json", "summary.md", "index.html"), Path(report) / "obtained"
         rest = inside - {Path(report) / name for name in files}
         assert len(rest) == len(inside) - len(files)
         assert rest
@@ -67,6 +67,10 @@ REFUSED = {
     "a report.json alone": (
         {"out/report.json": "[1, 2]"},
         "out/report.json was not written by --nnx-report",
+    ),
+    "a page of another tool": (
+        {"out/index.html": "<!doctype html><title>coverage</title>"},
+        "out/index.html was not written by --nnx-report",
     ),
     "a folder called obtained": (
         {"out/obtained/mine.txt": "mine"},
