@@ -117,6 +117,12 @@ def _accept(verbs: Any) -> None:
     made.add_argument(
         "--golden", action="append", default=[], metavar="GLOB", help="a golden's path or name"
     )
+    made.add_argument(
+        "--from",
+        dest="approved",
+        metavar="FILE",
+        help="what was chosen on a report's page: the approvals.json that it saves",
+    )
     made.add_argument("--all", action="store_true", help="all that is pending")
     made.add_argument(
         "--dry-run", action="store_true", help="say what would be done, write nothing"

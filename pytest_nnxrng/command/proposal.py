@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -162,10 +162,12 @@ class Selection:
     tests: tuple[str, ...] = ()
     goldens: tuple[str, ...] = ()
     all: bool = False
+    approved: Mapping[str, str] | None = None  # goldens, and the digests of what was approved
 
     @property
     def empty(self) -> bool:
-        return not (self.causes or self.tests or self.goldens or self.all)
+        named = self.causes or self.tests or self.goldens or self.all
+        return not named and self.approved is None
 
 
 def selected(plan: Plan, selection: Selection) -> list[Proposal]:
@@ -181,6 +183,7 @@ def selected(plan: Plan, selection: Selection) -> list[Proposal]:
         if (not selection.causes or numbers.issuperset(proposal.changes))
         and (not selection.tests or any(_is_test(proposal, one) for one in selection.tests))
         and (not selection.goldens or any(_is_golden(proposal, g) for g in selection.goldens))
+        and (selection.approved is None or proposal.target in selection.approved)
     ]
 
 

@@ -14,7 +14,7 @@ from pytest_nnxrng.report.keymap import Draw, Keys, Segment
 
 _STEP, _RADIUS = 30, 9
 _HEAD, _APART = 20, 74  # above the labels; between two lanes
-_MOST = 7  # draws of a segment that are all drawn
+_MOST = 14  # draws of a segment that are all drawn
 _LONGEST = 26  # characters of a label
 _LEFT = 70
 
@@ -144,8 +144,8 @@ def _parts(draws: Sequence[Draw]) -> list[tuple[Draw, ...]]:
     """Each draw by itself; of a long stretch those of the middle together."""
     if len(draws) <= _MOST:
         return [(draw,) for draw in draws]
-    ends = [(draw,) for draw in (*draws[:3], *draws[-2:])]
-    return [*ends[:3], tuple(draws[3:-2]), *ends[3:]]
+    ends = [(draw,) for draw in (*draws[:6], *draws[-4:])]
+    return [*ends[:6], tuple(draws[6:-4]), *ends[6:]]
 
 
 # -- drawing -----------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def _shifts(pairs: Sequence[tuple[Cell, Cell, int]], y: int) -> list[Element]:
     found = []
     for number, (one, other, shift) in enumerate(pairs):
         if shift and (number == 0 or pairs[number - 1][2] != shift):
-            x = (one.x + other.x) // 2 + 16
+            x = (one.x + other.x) // 2
             found.append(tag("text", f"{shift:+d}", x=x, y=y, class_="shift"))
     return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pytest_nnxrng.page.cards import Card
 from pytest_nnxrng.page.markup import Element, add, tag
@@ -16,11 +17,11 @@ from pytest_nnxrng.why.words import MEANINGS
 _LISTED = 12
 _PATTERNS = 6
 _OTHERS = 8
-_PROVEN = "proven: both builds were traced, and every key and initializer compared"
+_ATTRIBUTES = 2
 _EVIDENCE = {
-    "derivation": _PROVEN,
-    "likely": "likely, not proven",
-    "values": "seen in the values",
+    "derivation": "Proven: both builds were traced, and each leaf's keys and initializer compared",
+    "likely": "Likely, not proven",
+    "values": "Seen in the values",
 }
 
 
@@ -93,7 +94,8 @@ def _bar(run: Run) -> Element:
             "li",
             tag("span", class_=f"dot s-{name}", aria_hidden="true"),
             tag("strong", f"{counts[name]:,}"),
-            f" {STATUSES[name]}",
+            " ",
+            STATUSES[name] if counts[name] == 1 else STATUSES[name].replace("matches", "match"),
         )
         for name in shown
     ]
@@ -184,19 +186,28 @@ def _counts(card: Card) -> list[Element | str]:
     tests = {check.test for check in card.checks}
     told: list[Element | str] = [tag("strong", plural(len(card.moved), "golden"))]
     if card.follow:
-        told += [" and ", tag("strong", plural(len(card.follow), "golden")), " that follow"]
+        told += [", and ", tag("strong", f"{len(card.follow):,} that follow")]
     told.append(f" · {plural(card.leaves, 'leaf')} · {plural(len(tests), 'test')}")
     return told
 
 
 def _why(card: Card) -> str:
     """What the words mean, and how it is known."""
-    told = [f"{word}: {_meaning(word)}" for word in card.words[:3] if _meaning(word)]
+    first = card.changes[0]
+    meaning = _meaning(first.word)
+    told = [f"{first.word}: {meaning}"] if meaning and meaning != _told(first) else []
     known = dict.fromkeys(str(cause.get("evidence", "")) for cause in card.causes)
-    told += [_EVIDENCE.get(evidence, evidence) for evidence in known if evidence]
+    told += [_EVIDENCE.get(text, f"Known by {text}") for text in known if text]
+    rows = [row for check in card.moved for row in check.modules]
+    told += list(dict.fromkeys(map(_attribute, rows)))[:_ATTRIBUTES]
     if card.also:
-        told.append(f"some of these goldens were moved by {_numbers(card.also)}, too")
-    return ". ".join(f"{text[0].upper()}{text[1:]}" for text in told) + ("." if told else "")
+        told.append(f"Some of these goldens were moved by {_numbers(card.also)}, too")
+    return f"{'. '.join(told)}." if told else ""
+
+
+def _attribute(row: Mapping[str, Any]) -> str:
+    name = f"{row['module']}.{row['attribute']}".lstrip(".")
+    return f"{name} was {row['expected']}, is {row['obtained']}"
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -236,7 +247,9 @@ def _accept(run: Run, number: int, card: Card) -> Element:
     kept = [check for check in card.checks if check.obtained]
     if kept and not all(check.withheld for check in kept):
         command = tag("code", run.accepting(card.ids), class_="command")
-        add(made, tag("p", tag("span", "To accept it alone: ", class_="label"), command))
+        copy = tag("button", "Copy", type="button", class_="copy js", hidden=True)
+        label = tag("span", "To accept it alone", class_="label")
+        add(made, tag("p", label, tag("span", command, copy, class_="line")))
     elif card.checks[0].withheld:
         add(made, tag("p", f"Not to be accepted: {card.checks[0].withheld}."))
     add(

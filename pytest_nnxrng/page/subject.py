@@ -62,7 +62,8 @@ def file(check: Check) -> str:
 
 def name(check: Check) -> str:
     """What the check is called in its test: ``output``, or its number."""
-    return check.golden.rpartition("/")[2].removesuffix(".json").rpartition(".")[2]
+    own = check.golden.rpartition("/")[2].removesuffix(".json").rpartition(".")[2]
+    return f"check {own}" if own.isdecimal() else own
 
 
 def plural(count: int, noun: str) -> str:

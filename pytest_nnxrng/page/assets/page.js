@@ -539,15 +539,15 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-async function copy() {
+async function copy(command = byId("command"), button = byId("copy")) {
   try {
-    await navigator.clipboard.writeText(byId("command").textContent);
-    byId("copy").textContent = "Copied";
+    await navigator.clipboard.writeText(command.textContent);
+    button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(byId("command"));
-    byId("copy").textContent = "Selected";
+    getSelection().selectAllChildren(command);
+    button.textContent = "Selected";
   }
-  setTimeout(() => (byId("copy").textContent = "Copy"), 1500);
+  setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
 // -- keys -----------------------------------------------------------------------------------------
@@ -595,7 +595,7 @@ const KEYS = {
   "]": () => step(cards(), 1),
   a: tickHere,
   s: byHeadroom,
-  c: copy,
+  c: () => state.tick.size && copy(),
   x: () => state.tick.size && download(),
   t: theme,
   Escape: escape,
@@ -684,7 +684,7 @@ function listen() {
   });
   byId("help").addEventListener("click", KEYS["?"]);
   byId("theme").addEventListener("click", theme);
-  byId("copy").addEventListener("click", copy);
+  byId("copy").addEventListener("click", () => copy());
   byId("download").addEventListener("click", download);
   byId("clear").addEventListener("click", () => tick([...state.tick], false));
   document.addEventListener("keydown", pressed);
@@ -701,6 +701,7 @@ function clicked(event) {
     search(query);
     byId("all").scrollIntoView();
   }
+  if (target.matches(".copy")) copy(target.previousElementSibling, target);
   const draw = target.closest(".draw[data-leaves]");
   if (draw) choose(draw);
   const link = target.closest('a[href^="#"]');
