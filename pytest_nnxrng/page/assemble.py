@@ -21,6 +21,11 @@ from pytest_nnxrng.report.machine import finite
 from pytest_nnxrng.run.outcomes import Check
 
 _ASSETS = Path(__file__).with_name("assets")
+# One after the other they are one script; what starts it comes last.
+_SCRIPTS = (
+    *("data.js", "filter.js", "details.js", "pictures.js"),
+    *("marks.js", "choice.js", "keys.js", "start.js"),
+)
 
 
 def write(run: Run, path: Path | None = None) -> Path:
@@ -47,22 +52,23 @@ def page(run: Run) -> str:
             overview.maps(found, examples),
             listing.listing(run, found) if run.checks else None,
         ),
-        _choice(run),
+        overview.footer(run),
+        _choice(),
         _keys(),
         tag("noscript", tag("p", "Details, filters and choices need the page's script.")),
         packed("index", listing.index(run, found)),
         packed("run", {"name": run.name, "by": BY}),
         details,
         kept.templates(),
-        tag("script", _asset("page.js")),
+        tag("script", script()),
     )
     return f"<!doctype html>\n{html(tag('html', _head(run, found), body, lang='en'))}\n"
 
 
 def _head(run: Run, found: Sequence[Card]) -> Element:
-    script, style = (_pinned(_asset(name)) for name in ("page.js", "page.css"))
+    pinned, style = _pinned(script()), _pinned(_asset("page.css"))
     policy = (
-        f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; "
+        f"default-src 'none'; script-src {pinned}; style-src {style}; "
         "base-uri 'none'; form-action 'none'"
     )
     return tag(
@@ -76,6 +82,11 @@ def _head(run: Run, found: Sequence[Card]) -> Element:
         tag("title", f"{overview.headline(run, found)} (nnx snapshots)"),
         tag("style", _asset("page.css")),
     )
+
+
+def script() -> str:
+    """The page's one script."""
+    return "\n".join(map(_asset, _SCRIPTS))
 
 
 def _asset(name: str) -> str:
@@ -143,7 +154,7 @@ class _Kept:
         return [packed(f"map-{number}", text) for text, number in self.maps.items()]
 
 
-def _choice(run: Run) -> Element:
+def _choice() -> Element:
     """What was ticked, and the command that accepts just that."""
     return tag(
         "section",

@@ -7,7 +7,7 @@ command line, and one for a reader. Standard library alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_nnxrng.report.blame import FOLLOWS, MISSING, UNREADABLE, Blame, Change
@@ -25,6 +25,8 @@ class Card:
     follow: tuple[Check, ...] = ()
     place: str = ""
     source: str = ""
+    ids: tuple[str, ...] = ()  # what ``nnxrng accept --cause`` takes
+    alone: bool = True  # whether that accepts some golden without another card's changes
     also: tuple[int, ...] = ()  # the cards that moved some of these goldens, too
     causes: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # of the first change
 
@@ -37,11 +39,6 @@ class Card:
         """The causes, that of the first change first; what follows is told apart."""
         words = dict.fromkeys(change.word for change in self.changes)
         return tuple(w for w in words if w != FOLLOWS or len(words) == 1)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """What ``nnxrng accept --cause`` takes."""
-        return tuple(change.id for change in self.changes)
 
     @property
     def leaves(self) -> int:
@@ -90,8 +87,10 @@ def _groups(blame: Blame, by_change: Mapping[int, Sequence[Check]]) -> list[list
                 union[top(change.number)] = top(seen.setdefault(key, change.number))
     for number, checks in by_change.items():
         above = {top(n) for check in checks for n in blame.models(check)}
-        if words[number] == FOLLOWS and len(above) == 1:
-            union[number] = above.pop()
+        if words[number] == FOLLOWS:
+            # What follows from several edits stands by itself, and is told once.
+            one = above.pop() if len(above) == 1 else seen.setdefault(FOLLOWS, number)
+            union[top(number)] = top(one)
     found: dict[int, list[int]] = {}
     for number in by_change:
         found.setdefault(top(number), []).append(number)
@@ -123,6 +122,9 @@ def _card(blame: Blame, numbers: Sequence[int], by_change: Mapping[int, Sequence
     moved = [check for check in every if check not in follow]
     if not moved:
         moved, follow = follow, []
+    needs = [set(blame.numbers([check])) for check in every]
+    alone = any(need.issubset(numbers) for need in needs)
+    named = [c.number for c in changes] if alone else sorted(set().union(*needs))
     place, source = _place(by_change[first.number], first), first.see
     if place and source.startswith(f"{place}: "):
         source = source.removeprefix(f"{place}: ")
@@ -132,6 +134,8 @@ def _card(blame: Blame, numbers: Sequence[int], by_change: Mapping[int, Sequence
         tuple(follow),
         place or first.see,
         source if source != (place or first.see) else "",
+        tuple(blame.changes[number - 1].id for number in named),
+        alone,
         causes=tuple(_causes(by_change[first.number], first)),
     )
 
@@ -146,7 +150,5 @@ def _crossed(found: Sequence[Card]) -> list[Card]:
             for number, other in enumerate(found, 1)
             if other is not card and goldens & {check.golden for check in other.checks}
         )
-        made.append(
-            Card(card.changes, card.moved, card.follow, card.place, card.source, also, card.causes)
-        )
+        made.append(replace(card, also=also))
     return made

@@ -17,6 +17,7 @@ _HEAD, _APART = 20, 74  # above the labels; between two lanes
 _MOST = 14  # draws of a segment that are all drawn
 _LONGEST = 26  # characters of a label
 _LEFT = 70
+_WIDEST = 48  # cells of a lane, after which its rest is one
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def _counts(made: Sequence[Segment], here: Sequence[Draw], there: Sequence[Draw]
 
 def _layout(made: Iterable[Segment], kind: str) -> _Lanes:
     lanes = _Lanes()
-    for segment in made:
+    rest = list(made)
+    while rest and max(len(lanes.golden), len(lanes.obtained)) < _WIDEST:
+        segment = rest.pop(0)
         shift = segment.shift
         if shift is None:
             side, cells = (
@@ -133,7 +136,16 @@ def _layout(made: Iterable[Segment], kind: str) -> _Lanes:
             lanes.golden.append(one)
             lanes.obtained.append(other)
             lanes.pairs.append((one, other, shift))
+    _rest(lanes, rest)
     return lanes
+
+
+def _rest(lanes: _Lanes, rest: Sequence[Segment]) -> None:
+    """The end of a lane that is too long to be drawn: how many keys there are more."""
+    for side, name in ((lanes.golden, "golden"), (lanes.obtained, "obtained")):
+        draws = tuple(draw for segment in rest for draw in getattr(segment, name))
+        if draws:
+            side.append(Cell(draws, "rest", _next(side)))
 
 
 def _next(cells: Sequence[Cell]) -> int:
@@ -208,7 +220,8 @@ def _shifts(pairs: Sequence[tuple[Cell, Cell, int]], y: int) -> list[Element]:
 def _cell(name: str, cell: Cell, y: int, *, up: bool) -> Element:
     draw, label = cell.draw, _label(cell)
     where = "golden" if up else "now"
-    leaves = "\n".join(leaf.partition(" (")[0] for d in cell.draws for leaf in d.leaves)
+    draws = cell.draws if cell.kind != "rest" else ()
+    leaves = "\n".join(leaf.partition(" (")[0] for d in draws for leaf in d.leaves)
     told = f"{name}#{draw.number}, {cell.kind}: {label}"
     if not cell.whole:
         told = f"{name}#{draw.number} to #{cell.draws[-1].number}: {label}"

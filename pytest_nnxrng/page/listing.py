@@ -21,15 +21,15 @@ def listing(run: Run, cards: Sequence[Card]) -> Element:
     numbers = numbered(cards)
     groups: dict[str, list[int]] = {f"change {n}": [] for n in range(1, len(cards) + 1)}
     for at, check in enumerate(run.checks):
-        number = numbers.get(id(check))
-        group = f"change {number}" if number else STATUSES[status(check)]
+        own = numbers.get(id(check))
+        group = f"change {own[0]}" if own else STATUSES[status(check)]
         groups.setdefault(group, []).append(at)
     bodies = [_body(run, _named(group, cards), found, numbers) for group, found in groups.items()]
     heads = [tag("th", head, scope="col", data_sort=by or None) for head, by in _HEADS]
-    heads.append(tag("th", "of its tolerance", scope="col", data_sort="headroom"))
+    heads.append(tag("th", "tolerance used", scope="col", data_sort="headroom"))
     table = tag(
         "table",
-        tag("caption", "Every check of the run", class_="quiet"),
+        tag("caption", "Every check of the run", class_="unseen"),
         tag("thead", tag("tr", heads)),
         bodies,
         id="checks",
@@ -38,12 +38,12 @@ def listing(run: Run, cards: Sequence[Card]) -> Element:
     return tag("section", title, _filter(run), table, class_="checks", aria_labelledby="all")
 
 
-def numbered(cards: Sequence[Card]) -> dict[int, int]:
-    """The number of each check's card, by the check's identity."""
-    found: dict[int, int] = {}
+def numbered(cards: Sequence[Card]) -> dict[int, list[int]]:
+    """The numbers of each check's cards, by the check's identity."""
+    found: dict[int, list[int]] = {}
     for number, card in enumerate(cards, 1):
         for check in card.checks:
-            found.setdefault(id(check), number)
+            found.setdefault(id(check), []).append(number)
     return found
 
 
@@ -54,15 +54,15 @@ def _named(group: str, cards: Sequence[Card]) -> str:
     return f"{group}: {', '.join(card.words)}"
 
 
-def _body(run: Run, group: str, found: Sequence[int], numbers: Mapping[int, int]) -> Element:
+def _body(run: Run, group: str, found: Sequence[int], numbers: Mapping[int, list[int]]) -> Element:
     head = tag("th", group, " ", tag("span", f"{len(found):,}", class_="count"))
     head.set("colspan", "5")
     head.set("scope", "rowgroup")
-    rows = [_row(at, run.checks[at], numbers.get(id(run.checks[at]))) for at in found]
+    rows = [_row(at, run.checks[at], numbers.get(id(run.checks[at]), [])) for at in found]
     return tag("tbody", tag("tr", head, class_="group") if rows else None, rows)
 
 
-def _row(at: int, check: Check, number: int | None) -> Element:
+def _row(at: int, check: Check, numbers: Sequence[int]) -> Element:
     state = status(check)
     words = dict.fromkeys(cause["word"] for cause in check.causes)
     return tag(
@@ -77,17 +77,17 @@ def _row(at: int, check: Check, number: int | None) -> Element:
             scope="row",
         ),
         tag("td", tag("span", STATUSES[state], class_=f"status s-{state}")),
-        tag("td", _why(check, list(words), number)),
+        tag("td", _why(check, list(words), numbers)),
         tag("td", _leaves(check), class_="figure", data_head="leaves"),
-        tag("td", _headroom(check), class_="figure", data_head="of its tolerance"),
+        tag("td", _headroom(check), class_="figure", data_head="tolerance used"),
         id=f"check-{at}",
         data_n=at,
     )
 
 
-def _why(check: Check, words: Sequence[str], number: int | None) -> list[Element | str]:
+def _why(check: Check, words: Sequence[str], numbers: Sequence[int]) -> list[Element | str]:
     told: list[Element | str] = []
-    if number:
+    for number in numbers:
         label = tag("span", "change ", class_="unseen")
         link = tag("a", label, f"{number}", href=f"#change-{number}", class_="number")
         told += [link, " "]
@@ -176,18 +176,18 @@ def index(run: Run, cards: Sequence[Card]) -> list[dict[str, Any]]:
     numbers = numbered(cards)
     blame = Blame([check for check in run.checks if check.failed and check.obtained])
     ids = {change.number: change.id for change in blame.changes}
-    return [_entry(check, numbers.get(id(check)), blame, ids) for check in run.checks]
+    return [_entry(check, numbers.get(id(check), []), blame, ids) for check in run.checks]
 
 
 def _entry(
-    check: Check, number: int | None, blame: Blame, ids: Mapping[int, str]
+    check: Check, numbers: Sequence[int], blame: Blame, ids: Mapping[int, str]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "test": check.test,
         "golden": check.golden,
         "status": status(check),
         "cause": list(dict.fromkeys(cause["word"] for cause in check.causes)),
-        "change": number or 0,
+        "change": [str(number) for number in numbers],
         "leaf": [row["leaf"] for row in check.differences],
         "stream": _streams(check),
         "leaves": check.leaves,

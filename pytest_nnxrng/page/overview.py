@@ -30,11 +30,16 @@ def header(run: Run, cards: Sequence[Card]) -> Element:
     made = tag("header", tag("h1", headline(run, cards)))
     add(made, tag("p", _rest(run), class_="rest") if _rest(run) else None)
     add(made, _bar(run))
-    told = [f"{name} {value}" for name, value in run.versions.items()]
     if run.against:
-        told.insert(0, f"against {run.against}")
-    add(made, tag("p", ", ".join(told), class_="versions") if told else None)
+        add(made, tag("p", f"Held against {run.against}.", class_="rest"))
     return made
+
+
+def footer(run: Run) -> Element:
+    """What the run ran on, and what made the page."""
+    told = [f"{name} {value}" for name, value in run.versions.items()]
+    text = f"Ran on {', '.join(told)}. " if told else ""
+    return tag("footer", tag("p", f"{text}Made by pytest-nnxrng.", class_="versions"))
 
 
 def headline(run: Run, cards: Sequence[Card]) -> str:
@@ -186,7 +191,7 @@ def _counts(card: Card) -> list[Element | str]:
     tests = {check.test for check in card.checks}
     told: list[Element | str] = [tag("strong", plural(len(card.moved), "golden"))]
     if card.follow:
-        told += [", and ", tag("strong", f"{len(card.follow):,} that follow")]
+        told += [", and ", tag("strong", f"{len(card.follow):,} that follow"), " from it"]
     told.append(f" · {plural(card.leaves, 'leaf')} · {plural(len(tests), 'test')}")
     return told
 
@@ -195,7 +200,7 @@ def _why(card: Card) -> str:
     """What the words mean, and how it is known."""
     first = card.changes[0]
     meaning = _meaning(first.word)
-    told = [f"{first.word}: {meaning}"] if meaning and meaning != _told(first) else []
+    told = [f"{first.word}: {meaning}"] if meaning not in _told(first) else []
     known = dict.fromkeys(str(cause.get("evidence", "")) for cause in card.causes)
     told += [_EVIDENCE.get(text, f"Known by {text}") for text in known if text]
     rows = [row for check in card.moved for row in check.modules]
@@ -248,7 +253,8 @@ def _accept(run: Run, number: int, card: Card) -> Element:
     if kept and not all(check.withheld for check in kept):
         command = tag("code", run.accepting(card.ids), class_="command")
         copy = tag("button", "Copy", type="button", class_="copy js", hidden=True)
-        label = tag("span", "To accept it alone", class_="label")
+        how = "To accept it alone" if card.alone else f"To accept it with {_numbers(card.also)}"
+        label = tag("span", how, class_="label")
         add(made, tag("p", label, tag("span", command, copy, class_="line")))
     elif card.checks[0].withheld:
         add(made, tag("p", f"Not to be accepted: {card.checks[0].withheld}."))

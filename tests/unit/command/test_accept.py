@@ -68,7 +68,9 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would(moved, nnxrng):
 
 def test_without_a_selection_nothing_is_written(moved, nnxrng):
     before = moved.files()
-    refuses(nnxrng("accept", moved.report), moved, before, "--cause, --test, --golden, --from or --all")
+    refuses(
+        nnxrng("accept", moved.report), moved, before, "--cause, --test, --golden, --from or --all"
+    )
 
 
 def test_it_works_below_the_root_directory(moved, nnxrng, monkeypatch):
