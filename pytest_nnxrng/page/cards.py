@@ -52,8 +52,12 @@ def cards(checks: Sequence[Check]) -> list[Card]:
     # What can be accepted has its ids among itself, as in ``nnxrng pending``.
     for some in ([c for c in failed if c.obtained], [c for c in failed if not c.obtained]):
         found += _cards(some)
-    found.sort(key=lambda card: (card.words[0] in _LAST, -len(card.checks)))
-    return _crossed(found)
+    return _crossed(sorted(found, key=_rank))
+
+
+def _rank(card: Card) -> tuple[bool, int, bool, int]:
+    first = card.words[0]
+    return first in _LAST, -len(card.checks), first == "unknown", -card.leaves
 
 
 def _cards(checks: Sequence[Check]) -> list[Card]:

@@ -42,7 +42,7 @@ async function explained(n) {
   if (told.modules.length) parts.push(modulesOf(told.modules));
   if (told.environment) parts.push(environmentOf(told.environment));
   if (told.map !== null) parts.push(await mapOf(told.map));
-  parts.push(el("h4", {}, leavesTold(told)));
+  parts.push(el("h3", { class: "quiet" }, leavesTold(told)));
   for (const [at, leaf] of told.leaves.entries()) parts.push(leafOf(leaf, at < 1));
   if (told.more) parts.push(el("p", {}, `and ${told.more.toLocaleString("en")} more leaves, in report.json`));
   for (const note of told.notes) parts.push(el("p", { class: "quiet" }, printable(note)));
