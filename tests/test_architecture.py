@@ -49,7 +49,7 @@ OTHERS = {
     "": {"pytest"},
 }
 # What is read where it is installed.
-OPTIONAL = {"golden.orbax": {"orbax"}}
+OPTIONAL = {"golden.orbax": {"orbax"}, "page.display": {"treescope"}}
 # The modules that need no more than the standard library, since a run without goldens loads them.
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),

@@ -78,6 +78,9 @@ def _show(verbs: Any) -> None:
     made.add_argument("goldens", nargs="+", metavar="GOLDEN", help="a golden's .json, or REV:path")
     made.add_argument("--tree", action="store_true", help="show leaves as a tree")
     made.add_argument("--keys", action="store_true", help="show the key map alone")
+    made.add_argument(
+        "--html", metavar="FILE", help="write the golden to FILE as NNX displays a model"
+    )
     made.add_argument("--raw", action="store_true", help=argparse.SUPPRESS)  # for git's textconv
 
 

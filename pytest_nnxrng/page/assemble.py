@@ -14,12 +14,14 @@ from typing import Any
 from pytest_nnxrng.page import lanes, listing, overview
 from pytest_nnxrng.page.cards import Card, cards
 from pytest_nnxrng.page.detail import Pictures, Side, detail, sides
+from pytest_nnxrng.page.display import display
 from pytest_nnxrng.page.markup import Element, html, tag
 from pytest_nnxrng.page.subject import Run
-from pytest_nnxrng.report.directory import BY, PAGE
+from pytest_nnxrng.report.directory import BY, MODELS, PAGE, place, within
 from pytest_nnxrng.report.machine import finite
 from pytest_nnxrng.run.outcomes import Check
 
+_MOST_DISPLAYED = 1_000  # leaves of all models that are shown by NNX's display: it takes its time
 _ASSETS = Path(__file__).with_name("assets")
 # One after the other they are one script; what starts it comes last.
 _SCRIPTS = (
@@ -31,10 +33,31 @@ _SCRIPTS = (
 def write(run: Run, path: Path | None = None) -> Path:
     """Write the page of a run, to ``path`` or into the report's folder; the old one or the new."""
     there = path or run.folder / PAGE
+    if path is None:
+        models(run)
     temporary = there.with_name(f".{there.name}.{os.getpid()}")
     temporary.write_text(page(run), encoding="utf-8", newline="\n")
     temporary.replace(there)
     return there
+
+
+def models(run: Run) -> None:
+    """Write what each model that moved is now, as NNX's display shows it, to files of their own."""
+    left = _MOST_DISPLAYED
+    for check in run.checks:
+        if not (check.failed and check.obtained):
+            continue
+        golden = sides(check, run.folder, run.root)[1].golden
+        if golden is None or golden.modules is None or len(golden.leaves) > left:
+            continue
+        try:
+            text = display(golden, f"{check.test}: the model of this run")
+        except ImportError:
+            return
+        there = place(run.folder, run.root / check.golden, run.root, MODELS).with_suffix(".html")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(text, encoding="utf-8", newline="\n")
+        left -= len(golden.leaves)
 
 
 def page(run: Run) -> str:
@@ -123,8 +146,15 @@ class _Kept:
             golden, obtained = sides(check, self.run.folder, self.run.root)
             told = detail(check, golden, obtained, pictures)
             told["map"] = self._map(check, golden, obtained)
+            told["model"] = self._model(check)
             made.append(packed(f"check-{number}", told))
         return made
+
+    def _model(self, check: Check) -> str | None:
+        """Where beside the page the check's model stands, if it does."""
+        root = self.run.root
+        there = MODELS / within(root / check.golden, root).with_suffix(".html")
+        return there.as_posix() if (self.run.folder / there).is_file() else None
 
     def _map(self, check: Check, golden: Side, obtained: Side) -> int | None:
         """The number of a check's key map, if it has one."""

@@ -37,7 +37,8 @@ def numbers(array: NDArray[Any]) -> Floats | None:
 def heat(golden: Floats | None, obtained: Floats | None) -> dict[str, Any] | None:
     """Both on one scale, and how far they are apart; None of what is a single element."""
     sides = {"golden": golden, "now": obtained}
-    there = {name: flat(values) for name, values in sides.items() if values is not None}
+    some = {name: values for name, values in sides.items() if values is not None and values.size}
+    there = {name: flat(values) for name, values in some.items()}
     if not any(values.size > 1 for values in there.values()):
         return None
     finite = [values[np.isfinite(values)] for values in there.values()]
@@ -48,7 +49,7 @@ def heat(golden: Floats | None, obtained: Floats | None) -> dict[str, Any] | Non
         cells = pooled(values, mean=True)
         made[name] = letters(cells, low, high)
         made[f"{name}_rows"], made[f"{name}_sampled"] = cells.shape[0], cells.size < values.size
-    if golden is not None and obtained is not None and golden.shape == obtained.shape:
+    if len(some) == 2 and some["golden"].shape == some["now"].shape:
         apart = np.abs(there["golden"] - there["now"])
         most = apart[np.isfinite(apart)]
         made["most"] = float(most.max()) if most.size else 0.0

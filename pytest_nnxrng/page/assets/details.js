@@ -42,6 +42,10 @@ async function explained(n) {
   if (told.modules.length) parts.push(modulesOf(told.modules));
   if (told.environment) parts.push(environmentOf(told.environment));
   if (told.map !== null) parts.push(await mapOf(told.map));
+  if (told.model) {
+    const href = told.model.split("/").map(encodeURIComponent).join("/");
+    parts.push(el("p", {}, el("a", { href }, "The model as NNX displays it"), " (a file beside this page)"));
+  }
   parts.push(el("h3", { class: "quiet" }, leavesTold(told)));
   for (const [at, leaf] of told.leaves.entries()) parts.push(leafOf(leaf, at < 1));
   if (told.more) parts.push(el("p", {}, `and ${told.more.toLocaleString("en")} more leaves, in report.json`));

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from trees import leaf
 
+from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.page import heat
 
 
@@ -67,3 +68,22 @@ def test_integers_and_bools_have_no_ulp():
 
 def test_complex_numbers_are_not_drawn():
     assert heat.numbers(np.array([1j])) is None
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int4", "int64", "float16", "bfloat16", "float8_e4m3fn", "float64"]
+)
+def test_every_dtype_that_has_an_order_is_drawn(dtype):
+    a = np.array([[0, 1], [1, 0]]).astype(dtype_of(dtype))
+    b = np.array([[0, 1], [0, 1]]).astype(dtype_of(dtype))
+    x, y = heat.numbers(a), heat.numbers(b)
+    assert heat.heat(x, y)["apart"] == "AA//"
+    assert sum(heat.histogram(x, y)["now"]) == 4
+    assert [row[0] for row in heat.worst(a, b, leaf("x", a))] == ["[1, 0]", "[1, 1]"]
+
+
+def test_a_leaf_without_elements_is_not_drawn():
+    assert heat.heat(np.zeros((0, 3)), None) is None
+    assert "golden" not in heat.heat(np.zeros((3, 0)), np.ones((2, 2)))
+    assert heat.histogram(np.zeros(0), None) is None
+    assert heat.worst(np.zeros(0), np.zeros(0), leaf("x", np.zeros(0))) == []
