@@ -177,12 +177,13 @@ def selected(plan: Plan, selection: Selection) -> list[Proposal]:
       Trouble: for a cause that there is none of.
     """
     numbers = _numbers(plan, selection.causes)
+    goldens = [_goldens(plan, text) for text in selection.goldens]
     return [
         proposal
         for proposal in plan.proposals
         if (not selection.causes or numbers.issuperset(proposal.changes))
         and (not selection.tests or any(_is_test(proposal, one) for one in selection.tests))
-        and (not selection.goldens or any(_is_golden(proposal, g) for g in selection.goldens))
+        and (not goldens or any(proposal.target in targets for targets in goldens))
         and (selection.approved is None or proposal.target in selection.approved)
     ]
 
@@ -215,9 +216,15 @@ def _is_test(proposal: Proposal, wanted: str) -> bool:
     return False
 
 
-def _is_golden(proposal: Proposal, wanted: str) -> bool:
-    names = (proposal.target, proposal.target.rpartition("/")[2], proposal.name)
-    return wanted in names or any(fnmatch.fnmatchcase(name, wanted) for name in names)
+def _goldens(plan: Plan, wanted: str) -> set[str]:
+    """The goldens that a text names: one that is called so, else all that it is a glob of."""
+    names = {p.target: (p.target, p.target.rpartition("/")[2], p.name) for p in plan.proposals}
+    called = {target for target, own in names.items() if wanted in own}
+    return called or {
+        target
+        for target, own in names.items()
+        if any(fnmatch.fnmatchcase(name, wanted) for name in own)
+    }
 
 
 # -- the tree ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pytest_nnxrng.report.directory import BY, MODELS, PAGE, place, within
 from pytest_nnxrng.report.machine import finite
 from pytest_nnxrng.run.outcomes import Check
 
-_MOST_DISPLAYED = 1_000  # leaves of all models that are shown by NNX's display: it takes its time
+_MOST_DISPLAYED = 500  # leaves of all models that are shown by NNX's display: it takes its time
 _ASSETS = Path(__file__).with_name("assets")
 # One after the other they are one script; what starts it comes last.
 _SCRIPTS = (

@@ -21,7 +21,7 @@ from pytest_nnxrng.report.fold import natural
 from pytest_nnxrng.run.outcomes import Check
 
 _LEAVES = 200  # of a check
-_SEEN = 12  # leaves of a check whose values are drawn
+_SEEN = 24  # leaves of a check whose values are drawn
 _LARGEST = 1 << 26  # elements of a leaf whose values are drawn
 
 Row = dict[str, Any]
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 class Pictures:
     """How many leaves a page may still draw: it is to open at once."""
 
-    left: int = 320
+    left: int = 400
     each: int = _SEEN
 
     def share(self, checks: int) -> None:

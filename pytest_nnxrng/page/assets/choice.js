@@ -39,7 +39,7 @@ function command(goldens) {
   if (new Set(covered.map((check) => check.target)).size === goldens.size)
     return `${start} --cause ${[...ids].join(",")}`;
   if (goldens.size > 3) return `${start} --from approvals.json`;
-  const globs = [...goldens].map((golden) => `--golden ${quoted(golden.replace(/[[*?]/g, "[$&]"))}`);
+  const globs = [...goldens].map((golden) => `--golden ${quoted(golden)}`);
   return `${start} ${globs.join(" ")}`;
 }
 
