@@ -204,7 +204,7 @@ def _svg(
 def _room(cells: Iterable[Cell]) -> int:
     """How high the slanted labels of a lane are."""
     longest = max((len(_short(_label(cell))) for cell in cells), default=0)
-    return round(longest * 4.6) + 16
+    return round(longest * 4.7) + 8
 
 
 def _shifts(pairs: Sequence[tuple[Cell, Cell, int]], y: int) -> list[Element]:

@@ -19,7 +19,7 @@ _PATTERNS = 6
 _OTHERS = 8
 _ATTRIBUTES = 2
 _EVIDENCE = {
-    "derivation": "Proven: both builds were traced, and each leaf's keys and initializer compared",
+    "derivation": "Proven by a trace of both builds",
     "likely": "Likely, not proven",
     "values": "Seen in the values",
 }
@@ -191,16 +191,14 @@ def _counts(card: Card) -> list[Element | str]:
     tests = {check.test for check in card.checks}
     told: list[Element | str] = [tag("strong", plural(len(card.moved), "golden"))]
     if card.follow:
-        told += [", and ", tag("strong", f"{len(card.follow):,} that follow"), " from it"]
+        told += [", and ", tag("strong", f"{len(card.follow):,} that follow")]
     told.append(f" · {plural(card.leaves, 'leaf')} · {plural(len(tests), 'test')}")
     return told
 
 
 def _why(card: Card) -> str:
-    """What the words mean, and how it is known."""
-    first = card.changes[0]
-    meaning = _meaning(first.word)
-    told = [f"{first.word}: {meaning}"] if meaning not in _told(first) else []
+    """How it is known, and what else tells of it."""
+    told = []
     known = dict.fromkeys(str(cause.get("evidence", "")) for cause in card.causes)
     told += [_EVIDENCE.get(text, f"Known by {text}") for text in known if text]
     rows = [row for check in card.moved for row in check.modules]
@@ -221,7 +219,8 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 def _more(card: Card) -> Element | None:
     """The rest: the same edit's other changes, the leaves that it moved, its tests."""
-    parts: list[Element] = []
+    meanings = [f"{word}: {_meaning(word)}" for word in card.words if _meaning(word)]
+    parts = [_list("What it means", meanings, len(meanings))]
     others = [c for c in card.changes[1:] if c.word != FOLLOWS]
     if others:
         rows = [f"{c.word}: {_told(c)} ({plural(c.leaves, 'leaf')})" for c in others[:_OTHERS]]
@@ -233,10 +232,10 @@ def _more(card: Card) -> Element | None:
         )
     tests = list(dict.fromkeys(title(check) for check in card.checks))
     parts.append(_list("Tests", tests[:_LISTED], len(tests)))
-    told = f"leaves, {plural(len(tests), 'test')}" if patterns else plural(len(tests), "test")
-    if others:
-        told = f"{plural(len(others), 'other finding')}, {told}"
-    return tag("details", tag("summary", told), parts)
+    told = ["What it means"]
+    told += [plural(len(others), "other finding")] if others else []
+    told += ["leaves, tests"] if patterns else ["tests"]
+    return tag("details", tag("summary", ", ".join(told)), parts)
 
 
 def _list(head: str, rows: Sequence[str], whole: int) -> Element:

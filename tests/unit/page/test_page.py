@@ -70,7 +70,7 @@ def test_a_card_has_cause_line_counts_and_the_command(tree, drawn, words):
     assert "draws 1 more key" in told
     assert "model.py:3 f(rngs)" in told
     assert "1 golden · 1 leaf · 1 test" in told
-    assert "Proven: both builds were traced" in told
+    assert "Proven by a trace of both builds" in told
     assert re.search(r"nnxrng accept 'out dir' --cause [0-9a-f]{8}\b", told)
 
 
