@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, peers, sessions, workloads
+from benchmarks import measure, pages, peers, sessions, workloads
 from benchmarks.sessions import PLUGIN, UPDATE, Session
 
 Row = dict[str, Any]
@@ -302,6 +302,12 @@ def by_goldens(folder: Path, extent: Extent, say: Say) -> list[Row]:
     return found
 
 
+def page(folder: Path, extent: Extent, say: Say) -> Row:
+    """The page of a thousand checks in a browser, where there is one."""
+    say("the page of 1,000 checks")
+    return pages.page(folder, extent.repetitions)
+
+
 ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "contest": contest,
     "start": start,
@@ -312,4 +318,5 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "leaves": by_leaves,
     "tests": by_tests,
     "goldens": by_goldens,
+    "page": page,
 }

@@ -112,7 +112,7 @@ async function start() {
   for (const part of all(".js")) part.hidden = false;
   listen();
   show();
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 
 start();
