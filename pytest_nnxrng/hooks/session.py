@@ -77,9 +77,9 @@ class Ending:
             about = baseline.about(self.unrun)
             root = self.config.rootpath
             machine.write(self.settings.report, self.outcomes, self.survey, root, about)
-            self._write_page(self.settings.report, baseline.side.label)
+            self._write_page(self.settings.report, baseline)
 
-    def _write_page(self, folder: Path, against: str = "") -> None:
+    def _write_page(self, folder: Path, baseline: Baseline | None = None) -> None:
         """``index.html``, from the same data as ``report.json``."""
         from pytest_nnxrng.page.assemble import write
         from pytest_nnxrng.page.subject import Run
@@ -89,7 +89,10 @@ class Ending:
         unused = tuple(relative(path, root) for path in self.survey.unused)
         checks = tuple(machine.ordered(self.outcomes))
         versions = machine.versions()
-        write(Run(name, folder, root, checks, versions, unused, against))
+        against, goldens = "", root
+        if baseline is not None:
+            against, goldens = baseline.side.label, baseline.side.goldens
+        write(Run(name, folder, goldens, checks, versions, unused, against))
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir

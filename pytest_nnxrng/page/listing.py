@@ -13,6 +13,7 @@ from pytest_nnxrng.page.subject import STATUSES, Run, file, name, plural, status
 from pytest_nnxrng.report.blame import Blame
 from pytest_nnxrng.run.outcomes import Check
 
+_ACCEPTED = ("target", "digest", "ids")
 _HEADS = (("check", "check"), ("status", "status"), ("why", ""), ("leaves", "leaves"))
 
 
@@ -176,7 +177,10 @@ def index(run: Run, cards: Sequence[Card]) -> list[dict[str, Any]]:
     numbers = numbered(cards)
     blame = Blame([check for check in run.checks if check.failed and check.obtained])
     ids = {change.number: change.id for change in blame.changes}
-    return [_entry(check, numbers.get(id(check), []), blame, ids) for check in run.checks]
+    rows = [_entry(check, numbers.get(id(check), []), blame, ids) for check in run.checks]
+    if run.against:  # there is no golden of the user's that could be replaced
+        rows = [{key: row[key] for key in row if key not in _ACCEPTED} for row in rows]
+    return rows
 
 
 def _entry(

@@ -249,7 +249,7 @@ def _accept(run: Run, number: int, card: Card) -> Element:
     """What accepts the change alone, and how to choose it among others."""
     made = tag("div", class_="accept")
     kept = [check for check in card.checks if check.obtained]
-    if kept and not all(check.withheld for check in kept):
+    if kept and not run.against and not all(check.withheld for check in kept):
         command = tag("code", run.accepting(card.ids), class_="command")
         copy = tag("button", "Copy", type="button", class_="copy js", hidden=True)
         how = "To accept it alone" if card.alone else f"To accept it with {_numbers(card.also)}"

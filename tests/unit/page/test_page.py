@@ -12,6 +12,8 @@ import pytest
 from trees import FOLDER, STREAMS, cause, leaf, model
 
 import pytest_nnxrng.page.assemble as assemble
+from pytest_nnxrng.command.artifact import read
+from pytest_nnxrng.page.subject import Run
 
 
 def unpacked(html, name):
@@ -124,6 +126,16 @@ def test_a_damaged_file_of_values_is_told(tree, drawn):
     told = unpacked(drawn(), "check-0")
     kernel = next(row for row in told["leaves"] if row["path"] == "layers.2.kernel")
     assert "does not hold the values" in kernel["absent"][0]
+
+
+def test_what_was_held_against_other_code_cannot_be_accepted(tree, words):
+    tree.golden()
+    tree.obtained()
+    checks = read("r", tree.report).checks
+    html = assemble.page(Run("r", tree.report, tree.root, checks, against="HEAD (1234567)"))
+    assert "Held against HEAD (1234567)." in words(html)
+    assert "nnxrng accept" not in words(html)
+    assert "target" not in unpacked(html, "index")[0]
 
 
 def test_a_map_shows_where_keys_were_put_in(tree, drawn, words):
