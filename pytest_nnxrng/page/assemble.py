@@ -209,7 +209,7 @@ _SHORTCUTS = (
     ("Enter", "open or close a check"),
     ("a", "choose it, or the change"),
     ("[ ]", "previous and next change"),
-    ("s", "those that need the least headroom last, or first"),
+    ("s", "sort by how much of its tolerance a check uses"),
     ("c", "copy the command"),
     ("x", "save approvals.json"),
     ("t", "light or dark"),

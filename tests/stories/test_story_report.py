@@ -37,6 +37,7 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
     project.change("tests/test_model.py", "+ 1", "+ 2")
     before = everything(project.path)
 
+    pages = set()
     for _ in range(2):  # again, over its own report
         project.run(f"--nnx-report={report}", *flags, *workers).came_to(failed=1)
         after = everything(project.path)
@@ -47,6 +48,8 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
         assert len(rest) == len(inside) - len(files)
         assert rest
         assert all(p.is_relative_to(folder) for p in rest), rest
+        pages.add((project.path / report / "index.html").read_bytes())
+    assert len(pages) == 1  # the same run gives the same bytes
     place = "obtained/__parent__/tests/__nnx_snapshots__/test_model/test_it.1.json"
     assert (project.path / report / place).is_file()
 
