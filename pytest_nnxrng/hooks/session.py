@@ -42,6 +42,7 @@ class Ending:
         self.refusal: str | None = None
         self.baseline = config.stash.get(BASELINE, None)
         self.unrun: dict[str, str] = {}
+        self.page: str | None = None
 
     def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
         """Look for goldens that no check asked for, prune them and write the report if asked."""
@@ -92,7 +93,8 @@ class Ending:
         against, goldens = "", root
         if baseline is not None:
             against, goldens = baseline.side.label, baseline.side.goldens
-        write(Run(name, folder, goldens, checks, versions, unused, against))
+        there = write(Run(name, folder, goldens, checks, versions, unused, against))
+        self.page = relative(there, here)
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir
@@ -148,6 +150,8 @@ class Ending:
         )
         for line in lines:
             terminalreporter.line(line)
+        if self.page is not None:
+            terminalreporter.line(f"A page to look at: {self.page}")
         self._tell_github(terminalreporter)
 
     def _markdown(self) -> str:

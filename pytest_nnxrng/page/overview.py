@@ -14,6 +14,7 @@ from pytest_nnxrng.report.fold import folded
 from pytest_nnxrng.run.outcomes import Check
 from pytest_nnxrng.why.words import MEANINGS
 
+UNKNOWN = "unknown"
 _LISTED = 12
 _PATTERNS = 6
 _OTHERS = 8
@@ -43,16 +44,19 @@ def footer(run: Run) -> Element:
 
 
 def headline(run: Run, cards: Sequence[Card]) -> str:
-    """``38 of 52 goldens moved, by 5 changes``."""
+    """``38 of 52 goldens moved, by 4 changes; 3 are not explained``."""
     counts, every = Counter(map(status, run.checks)), len(run.checks)
     if not every:
         return "No test held anything against a golden"
     moved = counts["different"]
-    changes = sum(card.words[0] not in WORDS for card in cards) or len(cards)
+    changes = sum(card.words[0] not in (*WORDS, UNKNOWN) for card in cards)
+    unknown = len({c.golden for card in cards if card.words[0] == UNKNOWN for c in card.moved})
     parts = []
     if moved:
         by = f", by {plural(changes, 'change')}" if changes else ""
         parts.append(f"{moved:,} of {plural(every, 'golden')} moved{by}")
+    if moved and unknown:
+        parts.append(f"{unknown:,} {'is' if unknown == 1 else 'are'} not explained")
     if counts["missing"]:
         verb = "is" if counts["missing"] == 1 else "are"
         parts.append(f"{plural(counts['missing'], 'golden')} {verb} missing")

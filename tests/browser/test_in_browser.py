@@ -20,7 +20,7 @@ def drawn(tree):
 
 def test_it_is_read_without_a_script(run, opened):
     page = opened(run.page, java_script_enabled=False)
-    assert page.inner_text("h1") == "4 of 8 goldens moved, by 2 changes"
+    assert page.inner_text("h1") == "4 of 8 goldens moved, by 1 change; 2 are not explained"
     first = page.locator(".card").first.inner_text()
     assert "2 more keys are drawn from params by norm (Linear)" in first
     assert "model.py:8" in first

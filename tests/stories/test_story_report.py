@@ -57,7 +57,8 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
 def test_what_was_obtained_is_accepted_by_copying(project: Project):
     project.test(TEST).made()
     project.change("tests/test_model.py", "+ 1", "+ 2")
-    project.run("--nnx-report=out").came_to(failed=1)
+    run = project.run("--nnx-report=out").came_to(failed=1)
+    run.says("A page to look at: out/index.html")
     subprocess.run("cp -r out/obtained/* .", shell=True, check=True, cwd=project.path)
     project.run().came_to(passed=1)
 

@@ -44,6 +44,12 @@ def test_the_first_line_says_how_many_moved_and_by_how_many_changes(tree, drawn,
     assert "1 of 2 goldens moved, by 1 change" in words(drawn())
 
 
+def test_what_is_not_explained_is_no_change(tree, drawn, words):
+    tree.golden()
+    tree.obtained(causes=[cause(word="unknown", text="nothing is proven of these leaves")])
+    assert "1 of 1 golden moved; 1 is not explained" in words(drawn())
+
+
 def test_a_run_in_which_nothing_moved_says_so(tree, drawn, words):
     matched(tree, "test_a", headroom=0.6, rounded=1, status="rounded", worst="kernel in x.json")
     told = words(drawn())
