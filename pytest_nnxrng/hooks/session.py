@@ -93,8 +93,13 @@ class Ending:
         against, goldens = "", root
         if baseline is not None:
             against, goldens = baseline.side.label, baseline.side.goldens
-        there = write(Run(name, folder, goldens, checks, versions, unused, against))
-        self.page = relative(there, here)
+        try:
+            there = write(Run(name, folder, goldens, checks, versions, unused, against))
+        except Exception as error:  # a picture must not cost the run its summary
+            told = f"{type(error).__name__}: {error}"
+            self.page = f"could not be drawn ({told}). The rest of {name} is whole; tell us, please"
+        else:
+            self.page = relative(there, here)
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir

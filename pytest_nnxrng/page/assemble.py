@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +34,13 @@ _SCRIPTS = (
 def write(run: Run, path: Path | None = None) -> Path:
     """Write the page of a run, to ``path`` or into the report's folder; the old one or the new."""
     there = path or run.folder / PAGE
-    if path is None:
-        models(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about numbers: the page draws them as they are
+        if path is None:
+            models(run)
+        text = page(run)
     temporary = there.with_name(f".{there.name}.{os.getpid()}")
-    temporary.write_text(page(run), encoding="utf-8", newline="\n")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
     temporary.replace(there)
     return there
 

@@ -134,3 +134,20 @@ def test_the_report_of_an_earlier_version_is_written_over(project: Project):
     old = json.dumps({"format": 1, "totals": {}, "findings": [], "checks": []}, indent=1)
     project.test(TEST).write({"out/report.json": old}).run("--nnx-report=out").came_to(failed=1)
     assert json.loads((project.path / "out/report.json").read_text())["checks"]
+
+
+def test_a_page_that_cannot_be_drawn_does_not_cost_the_run_its_summary(project: Project):
+    conftest = """
+import pytest_nnxrng.page.assemble as assemble
+
+def page(run):
+    raise ValueError("no ink")
+
+assemble.page = page
+"""
+    project.write({"conftest.py": conftest}).test(TEST)
+    run = project.run("--nnx-report=out").came_to(failed=1)
+    run.says(
+        "A page to look at: could not be drawn (ValueError: no ink)", "The rest of out is whole"
+    )
+    assert json.loads((project.path / "out/report.json").read_text())["totals"]["missing"] == 1
