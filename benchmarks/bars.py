@@ -31,7 +31,7 @@ class Bar:
 
 def bars(found: dict[str, Any]) -> list[Bar]:
     """Every bar that the results (of ``rows.ROWS``, or some of them) tell of."""
-    return [bar for made in (_contest, _start, _tiny, _call, _huge) for bar in made(found)]
+    return [bar for made in (_contest, _start, _tiny, _call, _huge, _page) for bar in made(found)]
 
 
 def select(rows: list[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
@@ -125,3 +125,18 @@ def _huge(found: dict[str, Any]) -> Iterator[Bar]:
         yield Bar("70 billion parameters, abstract: pytest", "s", row["wall"], row["cpu"], 15)
         yield Bar("70 billion parameters, abstract: memory", "GB", row["peak"] / GB, most=1)
         yield Bar("70 billion parameters, abstract: golden", "KiB", row["golden"] / KIB, most=512)
+
+
+_MB = 1_000_000
+
+
+def _page(found: dict[str, Any]) -> Iterator[Bar]:
+    row = found.get("page")
+    if row is None:
+        return
+    what = f"page of {row['checks']:,} checks"
+    yield Bar(what, "MB", row["bytes"] / _MB, most=2)
+    if "paint" in row:
+        yield Bar(f"{what}: first paint", "ms", row["paint"], most=1000)
+        yield Bar(f"{what}: ready", "ms", row["ready"], most=1500)
+        yield Bar(f"{what}: a filter", "ms", row["filter"], most=100)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, peers, sessions, workloads
+from benchmarks import measure, pages, peers, sessions, workloads
 from benchmarks.sessions import PLUGIN, UPDATE, Session
 
 Row = dict[str, Any]
@@ -353,6 +353,12 @@ def synced(folder: Path, extent: Extent, say: Say) -> Row:
     return row
 
 
+def page(folder: Path, extent: Extent, say: Say) -> Row:
+    """The page of a thousand checks in a browser, where there is one."""
+    say("the page of 1,000 checks")
+    return pages.page(folder, extent.repetitions)
+
+
 ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "contest": contest,
     "start": start,
@@ -365,4 +371,5 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "tests": by_tests,
     "goldens": by_goldens,
     "synced": synced,
+    "page": page,
 }

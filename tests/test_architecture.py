@@ -25,7 +25,7 @@ LONGEST = 400  # lines
 
 WINGS = (
     *("run", "leaf", "device", "golden", "compare", "nnx"),
-    *("trace", "evaluate", "why", "report", "check", "against", "hooks", "command"),
+    *("trace", "evaluate", "why", "report", "check", "page", "against", "hooks", "command"),
 )
 NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 JAX = NUMPY | {"jax", "jaxlib", "flax"}
@@ -41,6 +41,7 @@ OTHERS = {
     "evaluate": JAX,
     "why": JAX,
     "report": NUMPY,
+    "page": NUMPY,
     "check": JAX,
     "against": {"pytest"},
     "hooks": {"pytest"},
@@ -48,7 +49,11 @@ OTHERS = {
     "": {"pytest"},
 }
 # What is read where it is installed.
-OPTIONAL = {"golden.orbax": {"orbax"}, "command.entry": {"argcomplete"}}
+OPTIONAL = {
+    "golden.orbax": {"orbax"},
+    "command.entry": {"argcomplete"},
+    "page.display": {"treescope"},
+}
 # The modules that need no more than the standard library, since a run without goldens loads them.
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_nnxrng.command import pending
+from pytest_nnxrng.command import approvals, pending
 from pytest_nnxrng.command.artifact import DEFAULT, opened, within
 from pytest_nnxrng.command.proposal import (
-    FOLLOWS,
     Plan,
     Proposal,
     Selection,
@@ -24,6 +23,7 @@ from pytest_nnxrng.command.terminal import Screen, plural
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.report.blame import FOLLOWS
 
 _SHOWN = 20
 
@@ -37,11 +37,13 @@ class Outcome:
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
-    selection = Selection(tuple(args.cause), tuple(args.test), tuple(args.golden), args.all)
+    approved = approvals.load(args.approved) if args.approved else None
+    chosen_by = (tuple(args.cause), tuple(args.test), tuple(args.golden))
+    selection = Selection(*chosen_by, args.all, approved)
     if selection.empty:
         raise Trouble(
-            "accept needs a selection: --cause, --test, --golden or --all. What there is, and "
-            "the command for each change: nnxrng pending"
+            "accept needs a selection: --cause, --test, --golden, --from or --all. What there is, "
+            "and the command for each change: nnxrng pending"
         )
     with opened(args.reports) as artifacts:
         root = find_root(artifacts, args.root)
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         chosen = selected(made, selection)
         wanted = [p for p in chosen if p.state is State.PENDING]
         refused = {p.target: p.reason for p in chosen if p.state is State.REFUSED}
+        refused |= _not_as_approved(made, wanted, approved or {})
         refused |= damaged(wanted)
         wanted = [p for p in wanted if p.target not in refused]
         stop = bool(refused) and not args.keep_going
@@ -62,6 +65,22 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     if outcome.refused:
         return 2
     return 1 if not chosen or (args.dry_run and wanted) else 0
+
+
+def _not_as_approved(
+    made: Plan, wanted: Sequence[Proposal], approved: Mapping[str, str]
+) -> dict[str, str]:
+    """What was approved on a page, and is not what the report holds."""
+    here = {proposal.target for proposal in made.proposals}
+    found = {
+        target: f"{made.names[0]} holds nothing for it. Is this the report that the page was of?"
+        for target in approved
+        if target not in here
+    }
+    for proposal in wanted:
+        if approved and proposal.digest != approved[proposal.target]:
+            found[proposal.target] = "it is not what was approved: the page was another run's"
+    return found
 
 
 def write(wanted: Sequence[Proposal], root: Path, outcome: Outcome) -> None:

@@ -89,6 +89,9 @@ def _show(verbs: Any) -> None:
     made.add_argument("goldens", nargs="+", metavar="GOLDEN", help="a golden's .json, or REV:path")
     made.add_argument("--tree", action="store_true", help="show leaves as a tree")
     made.add_argument("--keys", action="store_true", help="show the key map alone")
+    made.add_argument(
+        "--html", metavar="FILE", help="write the golden to FILE as NNX displays a model"
+    )
     made.add_argument("--raw", action="store_true", help=argparse.SUPPRESS)  # for git's textconv
 
 
@@ -128,6 +131,12 @@ def _accept(verbs: Any) -> None:
     made.add_argument(
         "--golden", action="append", default=[], metavar="GLOB", help="a golden's path or name"
     )
+    made.add_argument(
+        "--from",
+        dest="approved",
+        metavar="FILE",
+        help="what was chosen on a report's page: the approvals.json that it saves",
+    )
     made.add_argument("--all", action="store_true", help="all that is pending")
     made.add_argument(
         "--dry-run", action="store_true", help="say what would be done, write nothing"
@@ -150,6 +159,7 @@ def _report(verbs: Any) -> None:
     made.add_argument(
         "--output", "-o", metavar="DIR", help="write the merged report to this folder"
     )
+    made.add_argument("--page", metavar="FILE", help="draw the page of a report again, to FILE")
 
 
 def _git_config(verbs: Any) -> None:

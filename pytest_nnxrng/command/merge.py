@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_nnxrng.command.artifact import Artifact, opened, within
+from pytest_nnxrng.command.artifact import Artifact, opened, read, within
+from pytest_nnxrng.command.proposal import find_root
 from pytest_nnxrng.command.terminal import Screen, plural
 from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.report.directory import OBTAINED, REPORT
+from pytest_nnxrng.report.directory import OBTAINED, PAGE, REPORT
 from pytest_nnxrng.report.machine import FORMAT, finite
 from pytest_nnxrng.run.outcomes import Check, Finding, findings, totals
 
@@ -34,6 +35,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         document = merged(artifacts, shared, apart)
         if args.output:
             _write(Path(args.output), document, artifacts, apart)
+            _page(Path(args.output) / PAGE, document, artifacts, args)
+        if args.page:
+            _page(Path(args.page), document, artifacts, args)
         if args.json:
             screen.json(document)
         else:
@@ -152,6 +156,25 @@ def _write(
     temporary = directory / f".{REPORT}.{os.getpid()}"
     temporary.write_text(f"{json.dumps(document, indent=1)}\n", encoding="utf-8")
     temporary.replace(directory / REPORT)
+
+
+def _page(
+    path: Path, document: Mapping[str, Any], artifacts: Sequence[Artifact], args: argparse.Namespace
+) -> None:
+    """The page of one report, drawn again; of several, of what was merged."""
+    from pytest_nnxrng.page.assemble import write
+    from pytest_nnxrng.page.subject import Run
+
+    if path.exists():
+        raise Trouble(f"--page: {path} is there already")
+    merged_to = Path(args.output) if args.output else None
+    if len(artifacts) > 1 and merged_to is None:
+        raise Trouble("--page draws one report. Merge several with --output DIR, which draws them")
+    folder = merged_to or artifacts[0].folder
+    checks = read(args.output or artifacts[0].name, folder).checks
+    unused = tuple(str(name) for name in document.get("unused", ()))
+    name = args.output or artifacts[0].name
+    write(Run(name, folder, find_root(artifacts, None), checks, document["run"], unused), path)
 
 
 def _copy(artifact: Artifact, path: str, directory: Path) -> None:

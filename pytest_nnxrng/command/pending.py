@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Sequence
 
 from pytest_nnxrng.command.artifact import DEFAULT, opened
-from pytest_nnxrng.command.proposal import Change, Plan, Proposal, State, find_root, plan
+from pytest_nnxrng.command.proposal import Plan, Proposal, State, find_root, plan
 from pytest_nnxrng.command.terminal import Screen, plural
+from pytest_nnxrng.report.blame import Change
 
 _SHOWN = 8
 

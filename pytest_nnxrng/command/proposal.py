@@ -7,22 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from pytest_nnxrng.command.artifact import Artifact, within
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.naming import test_files
-from pytest_nnxrng.run.outcomes import Check, change_id
+from pytest_nnxrng.report.blame import WORDS, Blame, Change
+from pytest_nnxrng.run.outcomes import Check
 from pytest_nnxrng.why.words import MEANINGS
-
-FOLLOWS, MISSING, UNREADABLE = "follows", "missing", "unreadable"
-# What stands for a golden that has no causes of its own.
-_WORDS = {
-    FOLLOWS: "nothing else that the report names",
-    MISSING: "there is no golden yet",
-    UNREADABLE: "the golden cannot be read",
-}
 
 
 class State(Enum):
@@ -57,28 +49,6 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change over all goldens, with the number by which it is named on a command line."""
-
-    number: int
-    word: str
-    text: str
-    leaves: int
-    see: str = ""
-    likely: bool = False
-
-    @property
-    def accepted_as(self) -> str:
-        """The word that accepts it: what is likely is not proven."""
-        return "unknown" if self.likely else self.word
-
-    @property
-    def id(self) -> str:
-        """The same in every report: a number is one report's."""
-        return change_id(self.word, self.text)
-
-
-@dataclass(frozen=True)
 class Plan:
     """All that reports hold, by change and by golden."""
 
@@ -103,88 +73,12 @@ def plan(artifacts: Sequence[Artifact], root: Path) -> Plan:
         for check in artifact.checks:
             if check.failed and check.obtained is not None:
                 groups.setdefault(check.obtained["target"], []).append((artifact, check))
-    causes = _Causes([check for group in groups.values() for _, check in group])
-    keys = _keys(causes)
-    numbers = {key: n for n, key in enumerate(keys, 1)}
+    blame = Blame([check for group in groups.values() for _, check in group])
     made = []
     for target, group in sorted(groups.items()):
-        found = {numbers[key] for _, check in group for key in causes.of(check)}
-        made.append(_proposal(target, group, tuple(sorted(found)), root))
-    changes = tuple(
-        Change(number, *key, *keys[key], likely=key in causes.likely)
-        for key, number in numbers.items()
-    )
-    return Plan(tuple(artifact.name for artifact in artifacts), changes, tuple(made))
-
-
-Key: TypeAlias = tuple[str, str]  # a change's word and text
-
-
-class _Causes:
-    """The changes that moved what each check obtained."""
-
-    def __init__(self, checks: Sequence[Check]) -> None:
-        self.checks = checks
-        self._tests: dict[str, set[Key]] = {}
-        for check in checks:
-            models = [cause for cause in check.causes if cause["word"] != FOLLOWS]
-            self._tests.setdefault(check.test, set()).update(map(_key, models))
-        # In one golden alone it is no more than likely: then it is so in all.
-        self.likely = {
-            self.key(check, cause)
-            for check in checks
-            for cause in check.causes
-            if cause["evidence"] == "likely"
-        }
-
-    def key(self, check: Check, cause: Mapping[str, Any]) -> Key:
-        """The change that a cause is of. What follows is told apart by what it follows from."""
-        if cause["word"] != FOLLOWS:
-            return _key(cause)
-        word, text = self._without(check, cause["finding"])
-        return word, f"likely {text}" if cause["evidence"] == "likely" else text
-
-    def of(self, check: Check) -> dict[Key, tuple[int, str]]:
-        """Each change with the number of leaves that it moved and the line to see."""
-        found: dict[Key, tuple[int, str]] = {}
-        for cause in check.causes:
-            key = self.key(check, cause)
-            count, place = found.get(key, (0, ""))
-            see = cause["text"].partition(" (see ")[2].removesuffix(")")
-            found[key] = (count + len(cause["leaves"]), place or see or cause["place"])
-        if not found:
-            found[self._without(check)] = (len(check.differences) or check.leaves, "")
-        return found
-
-    def _without(self, check: Check, elsewhere: str = "") -> Key:
-        """What stands for the causes of a check that has none of its own.
-
-        ``elsewhere`` tells of the model that it follows from, where another test checked that.
-        """
-        if check.status in (MISSING, UNREADABLE):
-            return check.status, _WORDS[check.status]
-        of_its_test = sorted(f"{word}: {text}" for word, text in self._tests[check.test])
-        if not of_its_test and elsewhere:
-            return FOLLOWS, elsewhere
-        return FOLLOWS, f"from {'; '.join(of_its_test) or _WORDS[FOLLOWS]}"
-
-
-def _key(cause: Mapping[str, Any]) -> Key:
-    return cause["word"], cause["finding"] or cause["word"]
-
-
-def _keys(causes: _Causes) -> dict[Key, tuple[int, str]]:
-    """Each change's leaves and place, those of most goldens first, what has no cause last."""
-    goldens: dict[Key, set[str]] = {}
-    leaves: dict[Key, int] = {}
-    see: dict[Key, str] = {}
-    for check in causes.checks:
-        for key, (count, place) in causes.of(check).items():
-            goldens.setdefault(key, set()).add(check.golden)
-            leaves[key] = leaves.get(key, 0) + count
-            see[key] = see.get(key) or place
-    order = sorted(goldens, key=lambda key: (key[0] in _WORDS, -len(goldens[key]), key))
-    return {key: (leaves[key], see[key]) for key in order}
+        found = blame.numbers(check for _, check in group)
+        made.append(_proposal(target, group, found, root))
+    return Plan(tuple(artifact.name for artifact in artifacts), blame.changes, tuple(made))
 
 
 def _proposal(
@@ -268,10 +162,12 @@ class Selection:
     tests: tuple[str, ...] = ()
     goldens: tuple[str, ...] = ()
     all: bool = False
+    approved: Mapping[str, str] | None = None  # goldens, and the digests of what was approved
 
     @property
     def empty(self) -> bool:
-        return not (self.causes or self.tests or self.goldens or self.all)
+        named = self.causes or self.tests or self.goldens or self.all
+        return not named and self.approved is None
 
 
 def selected(plan: Plan, selection: Selection) -> list[Proposal]:
@@ -281,12 +177,14 @@ def selected(plan: Plan, selection: Selection) -> list[Proposal]:
       Trouble: for a cause that there is none of.
     """
     numbers = _numbers(plan, selection.causes)
+    goldens = [_goldens(plan, text) for text in selection.goldens]
     return [
         proposal
         for proposal in plan.proposals
         if (not selection.causes or numbers.issuperset(proposal.changes))
         and (not selection.tests or any(_is_test(proposal, one) for one in selection.tests))
-        and (not selection.goldens or any(_is_golden(proposal, g) for g in selection.goldens))
+        and (not goldens or any(proposal.target in targets for targets in goldens))
+        and (selection.approved is None or proposal.target in selection.approved)
     ]
 
 
@@ -296,8 +194,8 @@ def _numbers(plan: Plan, causes: Iterable[str]) -> set[int]:
         whole = [c.number for c in plan.changes if text in (c.text, f"{c.word}: {c.text}")]
         for part in [] if whole else map(str.strip, text.split(",")):
             here = [c.number for c in plan.changes if part in (str(c.number), c.accepted_as, c.id)]
-            if not here and part not in (*MEANINGS, *_WORDS):
-                known = ", ".join(dict.fromkeys((*MEANINGS, *_WORDS)))
+            if not here and part not in (*MEANINGS, *WORDS):
+                known = ", ".join(dict.fromkeys((*MEANINGS, *WORDS)))
                 raise Trouble(
                     f"--cause: {part!r} is neither a number that nnxrng pending shows (1 to "
                     f"{len(plan.changes)}) nor a cause: {known}"
@@ -318,9 +216,15 @@ def _is_test(proposal: Proposal, wanted: str) -> bool:
     return False
 
 
-def _is_golden(proposal: Proposal, wanted: str) -> bool:
-    names = (proposal.target, proposal.target.rpartition("/")[2], proposal.name)
-    return wanted in names or any(fnmatch.fnmatchcase(name, wanted) for name in names)
+def _goldens(plan: Plan, wanted: str) -> set[str]:
+    """The goldens that a text names: one that is called so, else all that it is a glob of."""
+    names = {p.target: (p.target, p.target.rpartition("/")[2], p.name) for p in plan.proposals}
+    called = {target for target, own in names.items() if wanted in own}
+    return called or {
+        target
+        for target, own in names.items()
+        if any(fnmatch.fnmatchcase(name, wanted) for name in own)
+    }
 
 
 # -- the tree ----------------------------------------------------------------------------------

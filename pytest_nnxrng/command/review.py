@@ -10,12 +10,13 @@ from pathlib import Path
 
 from pytest_nnxrng.command import accept, diff, keyboard, pending
 from pytest_nnxrng.command.artifact import opened
-from pytest_nnxrng.command.proposal import Change, Plan, Proposal, State, find_root, plan
+from pytest_nnxrng.command.proposal import Plan, Proposal, State, find_root, plan
 from pytest_nnxrng.command.sides import Pair
 from pytest_nnxrng.command.terminal import Screen, plural
 from pytest_nnxrng.golden.document import load
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.report import keymap
+from pytest_nnxrng.report.blame import Change
 
 ACCEPT, LEAVE, SKIP = "accept", "leave", "skip"
 _DECIDES = {"a": ACCEPT, "r": LEAVE, "s": SKIP, " ": SKIP}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.command import history
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
                 raise Trouble(f"there is no golden {text}") from None
             except GoldenError as error:
                 raise Trouble(f"{text}: {error.problem}. {error.remedy}") from None
+    if args.html:
+        return _html(args, screen)
     if args.json:
         screen.json([{"golden": name, **document} for name, document in found])
         return 0
@@ -46,6 +49,26 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         if number:
             screen.line()
         _golden(name, document, args, screen)
+    return 0
+
+
+def _html(args: argparse.Namespace, screen: Screen) -> int:
+    """Write a golden as treescope shows it, which comes with Flax."""
+    from pytest_nnxrng.golden.manifest import read
+    from pytest_nnxrng.page.display import display
+
+    target = Path(args.html)
+    if len(args.goldens) > 1:
+        raise Trouble("--html takes one golden")
+    if target.exists():
+        raise Trouble(f"--html: {target} is there already")
+    with history.file(args.goldens[0], siblings=True) as path:
+        try:
+            text = display(read(path), args.goldens[0])
+        except ImportError:
+            raise Trouble("--html needs treescope: pip install treescope") from None
+    target.write_text(text, encoding="utf-8", newline="\n")
+    screen.say(f"Written to {target}")
     return 0
 
 

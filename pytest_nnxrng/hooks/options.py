@@ -56,7 +56,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--nnx-report",
         metavar="DIR",
-        help="write DIR/report.json, and to DIR/obtained what is missing or differs",
+        help="write DIR/index.html to look at, DIR/report.json, DIR/obtained to accept from",
     )
     group.addoption(
         "--nnx-refresh-snapshots",

@@ -44,6 +44,7 @@ class Ending:
         self.cleaned = ""
         self.baseline = config.stash.get(BASELINE, None)
         self.unrun: dict[str, str] = {}
+        self.page: str | None = None
 
     def finish(self, session: pytest.Session, reports: Mapping[str, Mapping[str, Any]]) -> None:
         """Look for goldens that no check asked for, prune them and write the report if asked."""
@@ -68,6 +69,7 @@ class Ending:
             machine.write(self.settings.report, self.outcomes, self.survey, root)
             text = self._markdown()
             (self.settings.report / "summary.md").write_text(text, encoding="utf-8")
+            self._write_page(self.settings.report)
 
     def _finish_against(self, baseline: Baseline, session: pytest.Session) -> None:
         checks = self.outcomes.all()
@@ -80,6 +82,28 @@ class Ending:
             about = baseline.about(self.unrun)
             root = self.config.rootpath
             machine.write(self.settings.report, self.outcomes, self.survey, root, about)
+            self._write_page(self.settings.report, baseline)
+
+    def _write_page(self, folder: Path, baseline: Baseline | None = None) -> None:
+        """``index.html``, from the same data as ``report.json``."""
+        from pytest_nnxrng.page.assemble import write
+        from pytest_nnxrng.page.subject import Run
+
+        root, here = self.config.rootpath, self.config.invocation_params.dir
+        name = relative(folder, here)
+        unused = tuple(relative(path, root) for path in self.survey.unused)
+        checks = tuple(machine.ordered(self.outcomes))
+        versions = machine.versions()
+        against, goldens = "", root
+        if baseline is not None:
+            against, goldens = baseline.side.label, baseline.side.goldens
+        try:
+            there = write(Run(name, folder, goldens, checks, versions, unused, against))
+        except Exception as error:  # a picture must not cost the run its summary
+            told = f"{type(error).__name__}: {error}"
+            self.page = f"could not be drawn ({told}). The rest of {name} is whole; tell us, please"
+        else:
+            self.page = relative(there, here)
 
     def _roots(self) -> list[Path]:
         here = self.config.invocation_params.dir
@@ -158,6 +182,8 @@ class Ending:
         )
         for line in lines:
             terminalreporter.line(line)
+        if self.page is not None:
+            terminalreporter.line(f"A page to look at: {self.page}")
         self._tell_github(terminalreporter)
 
     def _report_folder(self) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_nnxrng.golden.inventory import Survey
 from pytest_nnxrng.report.directory import BY, REPORT
-from pytest_nnxrng.run.outcomes import Outcomes, findings, totals
+from pytest_nnxrng.run.outcomes import Check, Outcomes, findings, totals
 
 if TYPE_CHECKING:
     from pytest_nnxrng.compare.changed import Change
@@ -38,11 +38,11 @@ def write(
     def relative(paths: tuple[Path, ...]) -> list[str]:
         return [os.path.relpath(path, rootdir).replace(os.sep, "/") for path in paths]
 
-    checks = sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
+    checks = ordered(outcomes)
     document = {
         "by": BY,
         "format": FORMAT,
-        "run": _versions(),
+        "run": versions(),
         **({"against": against} if against else {}),
         "totals": asdict(totals(checks)),
         "findings": [{"id": finding.id, **asdict(finding)} for finding in findings(checks)],
@@ -56,7 +56,12 @@ def write(
     temporary.replace(directory / REPORT)
 
 
-def _versions() -> dict[str, str]:
+def ordered(outcomes: Outcomes) -> list[Check]:
+    """The checks of a run, in the order in which every report has them."""
+    return sorted(outcomes.all(), key=lambda check: (check.test, check.golden))
+
+
+def versions() -> dict[str, str]:
     """What this run ran on, for telling several reports apart; nothing is imported for it."""
     found = {"python": platform.python_version(), "system": platform.system()}
     for name in ("jax", "jaxlib", "flax"):

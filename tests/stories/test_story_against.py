@@ -146,7 +146,7 @@ def test_with_workers_a_report_and_a_selection(repository: Repository):
         "--nnx-against=main", "-n", "2", "-k", "mlp", "--nnx-report=site/report"
     )
     assert run.figures == f"against main ({repository.short}): 0 the same, 2 changed"
-    assert run.summary == alone.summary
+    assert run.summary == [*alone.summary, "A page to look at: site/report/index.html"]
     report = json.loads((repository.path / "site/report/report.json").read_text())
     assert report["against"]["commit"].startswith(repository.short)
     assert {check["golden"] for check in report["checks"]} == {

@@ -37,16 +37,19 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
     project.change("tests/test_model.py", "+ 1", "+ 2")
     before = everything(project.path)
 
+    pages = set()
     for _ in range(2):  # again, over its own report
         project.run(f"--nnx-report={report}", *flags, *workers).came_to(failed=1)
         after = everything(project.path)
         assert {name: after[name] for name in before} == before
         inside = {Path(name) for name in after.keys() - before.keys()}
-        files, folder = ("report.json", "summary.md"), Path(report) / "obtained"
+        files, folder = ("report.json", "summary.md", "index.html"), Path(report) / "obtained"
         rest = inside - {Path(report) / name for name in files}
         assert len(rest) == len(inside) - len(files)
         assert rest
         assert all(p.is_relative_to(folder) for p in rest), rest
+        pages.add((project.path / report / "index.html").read_bytes())
+    assert len(pages) == 1  # the same run gives the same bytes
     place = "obtained/__parent__/tests/__nnx_snapshots__/test_model/test_it.1.json"
     assert (project.path / report / place).is_file()
 
@@ -54,7 +57,8 @@ def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
 def test_what_was_obtained_is_accepted_by_copying(project: Project):
     project.test(TEST).made()
     project.change("tests/test_model.py", "+ 1", "+ 2")
-    project.run("--nnx-report=out").came_to(failed=1)
+    run = project.run("--nnx-report=out").came_to(failed=1)
+    run.says("A page to look at: out/index.html")
     subprocess.run("cp -r out/obtained/* .", shell=True, check=True, cwd=project.path)
     project.run().came_to(passed=1)
 
@@ -67,6 +71,10 @@ REFUSED = {
     "a report.json alone": (
         {"out/report.json": "[1, 2]"},
         "out/report.json was not written by --nnx-report",
+    ),
+    "a page of another tool": (
+        {"out/index.html": "<!doctype html><title>coverage</title>"},
+        "out/index.html was not written by --nnx-report",
     ),
     "a folder called obtained": (
         {"out/obtained/mine.txt": "mine"},
@@ -126,3 +134,20 @@ def test_the_report_of_an_earlier_version_is_written_over(project: Project):
     old = json.dumps({"format": 1, "totals": {}, "findings": [], "checks": []}, indent=1)
     project.test(TEST).write({"out/report.json": old}).run("--nnx-report=out").came_to(failed=1)
     assert json.loads((project.path / "out/report.json").read_text())["checks"]
+
+
+def test_a_page_that_cannot_be_drawn_does_not_cost_the_run_its_summary(project: Project):
+    conftest = """
+import pytest_nnxrng.page.assemble as assemble
+
+def page(run):
+    raise ValueError("no ink")
+
+assemble.page = page
+"""
+    project.write({"conftest.py": conftest}).test(TEST)
+    run = project.run("--nnx-report=out").came_to(failed=1)
+    run.says(
+        "A page to look at: could not be drawn (ValueError: no ink)", "The rest of out is whole"
+    )
+    assert json.loads((project.path / "out/report.json").read_text())["totals"]["missing"] == 1

@@ -68,7 +68,9 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would(moved, nnxrng):
 
 def test_without_a_selection_nothing_is_written(moved, nnxrng):
     before = moved.files()
-    refuses(nnxrng("accept", moved.report), moved, before, "--cause, --test, --golden or --all")
+    refuses(
+        nnxrng("accept", moved.report), moved, before, "--cause, --test, --golden, --from or --all"
+    )
 
 
 def test_it_works_below_the_root_directory(moved, nnxrng, monkeypatch):
@@ -447,3 +449,13 @@ def test_a_zip_that_would_fill_the_disk(moved, nnxrng, monkeypatch):
     monkeypatch.setattr("pytest_nnxrng.command.artifact._LARGEST", 1000)
     before = moved.files()
     refuses(nnxrng("accept", moved.zipped(), "--all"), moved, before, "it is no report")
+
+
+def test_a_golden_that_is_called_so_comes_before_what_it_is_a_glob_of(tree, nnxrng):
+    for name in ("test_a[1].1", "test_a1.1"):
+        tree.golden(name)
+        tree.obtained(name)
+    ran = nnxrng("accept", tree.report, "--golden", f"{FOLDER}/test_a[1].1.json")
+    assert ran.code == 0, ran.words
+    assert "Wrote 1 golden, left 1 pending." in ran.words
+    assert "test_a[1].1.json" in ran.words

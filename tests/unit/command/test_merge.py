@@ -102,3 +102,36 @@ def test_json_is_the_merged_report(job, nnxrng):
     (finding,) = told["findings"]
     assert (finding["jobs"], finding["only"]) == (["a"], "only under jax 0.11")
     assert told["format"] == 1
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_report_is_drawn_again(job, nnxrng, tree):
+    job("a", jax="0.12")
+    ran = nnxrng("report", "a", "--page", "again.html")
+    assert ran.code == 1, ran.words
+    html = (tree.root / "again.html").read_text()
+    assert "nnxrng accept a --cause" in html
+    assert not (tree.root / "a" / "models").exists()  # a report is not written to by looking at it
+    again = nnxrng("report", "a", "--page", "again.html")
+    assert again.code == 2
+    assert "again.html is there already" in again.words
+
+
+def test_a_merged_report_has_its_page(job, nnxrng, tree):
+    job("a", jax="0.12")
+    job("b", jax="0.11", moved=("test_a.2",))
+    nnxrng("report", "a", "b", "--output", "both")
+    html = (tree.root / "both" / "index.html").read_text()
+    assert "2 of 3 goldens moved, by 1 change" in html
+    assert "nnxrng accept both --cause" in html
+
+
+def test_the_page_of_several_reports_needs_them_merged(job, nnxrng, tree):
+    job("a")
+    job("b")
+    ran = nnxrng("report", "a", "b", "--page", "x.html")
+    assert ran.code == 2
+    assert "Merge several with --output DIR, which draws them" in ran.words
+    assert not (tree.root / "x.html").exists()

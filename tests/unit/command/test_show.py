@@ -123,3 +123,16 @@ def test_hostile_names(tree, nnxrng):
         ran = nnxrng(*args, f"{FOLDER}/test_a.1.json")
         assert ran.code == 0
         assert "\x1b" not in ran.out
+
+
+def test_a_golden_is_written_as_nnx_displays_a_model(tree, nnxrng):
+    pytest.importorskip("treescope")
+    path = tree.golden()
+    ran = nnxrng("show", path, "--html", "model.html")
+    assert ran.code == 0, ran.words
+    assert "Written to model.html" in ran.words
+    assert (tree.root / "model.html").read_text().startswith("<!doctype html>")
+    again = nnxrng("show", path, "--html", "model.html")
+    assert again.code == 2
+    assert "model.html is there already" in again.words
+    assert "takes one golden" in nnxrng("show", path, path, "--html", "x.html").words
