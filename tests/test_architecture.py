@@ -25,7 +25,7 @@ LONGEST = 400  # lines
 
 WINGS = (
     *("run", "leaf", "device", "golden", "compare", "nnx"),
-    *("trace", "evaluate", "why", "report", "check", "page", "against", "hooks", "command"),
+    *("trace", "why", "report", "check", "page", "against", "hooks", "command"),
 )
 NUMPY = {"numpy", "ml_dtypes", "safetensors", "xxhash"}
 JAX = NUMPY | {"jax", "jaxlib", "flax"}
@@ -38,7 +38,6 @@ OTHERS = {
     "compare": NUMPY,
     "nnx": JAX,
     "trace": JAX,
-    "evaluate": JAX,
     "why": JAX,
     "report": NUMPY,
     "page": NUMPY,

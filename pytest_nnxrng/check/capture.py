@@ -11,7 +11,6 @@ from pytest_nnxrng.check.lookup import find
 from pytest_nnxrng.check.stages import Asked, Obtained
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.device import environment
-from pytest_nnxrng.evaluate.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import changes, rekeyed_streams
 from pytest_nnxrng.leaf.flat import Flat
@@ -21,6 +20,7 @@ from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.build import derived, streams
 from pytest_nnxrng.trace.derivation import Trace
+from pytest_nnxrng.trace.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.why.explain import Changes
 
 

@@ -13,7 +13,6 @@ from pytest_nnxrng.check.stages import Asked, Explained, Obtained
 from pytest_nnxrng.check.state import Result, TestChecks
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
-from pytest_nnxrng.evaluate.sampling import sampled
 from pytest_nnxrng.golden import execution, relocate, store
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.errors import GoldenError
@@ -26,6 +25,7 @@ from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import kept
 from pytest_nnxrng.report import directory
 from pytest_nnxrng.trace.build import derived
+from pytest_nnxrng.trace.sampling import sampled
 
 _SHOWN = 3
 

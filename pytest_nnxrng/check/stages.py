@@ -18,7 +18,6 @@ from pytest_nnxrng.check.state import CheckOptions, TestChecks
 from pytest_nnxrng.check.variants import Variant
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
-from pytest_nnxrng.evaluate.sampling import Sampled
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Status
@@ -28,6 +27,7 @@ from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.trace.observed import Observed
+from pytest_nnxrng.trace.sampling import Sampled
 from pytest_nnxrng.why.cause import Cause, Evidence, same_fingerprints
 from pytest_nnxrng.why.explain import Changes
 

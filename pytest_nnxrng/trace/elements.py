@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
 
-from pytest_nnxrng.evaluate import selection as select
-from pytest_nnxrng.evaluate.program import Frame, Program, Unselectable
 from pytest_nnxrng.leaf.spots import Selection
+from pytest_nnxrng.trace import selection as select
+from pytest_nnxrng.trace.program import Frame, Program, Unselectable
 
 # Where LLVM turns the loop's own counter into floats, the length of the loop decides what it fuses.
 _COUNTING = "computes with places of elements in a compiled function"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng.evaluate import sampling
 from pytest_nnxrng.leaf.spots import chosen
 from pytest_nnxrng.nnx import flatten
+from pytest_nnxrng.trace import sampling
 from pytest_nnxrng.trace.derivation import trace
 from pytest_nnxrng.why import keystream
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pytest_nnxrng.evaluate.program import Frame, Program, Source, Unselectable, Wanted
 from pytest_nnxrng.leaf.spots import Selection
+from pytest_nnxrng.trace.program import Frame, Program, Source, Unselectable, Wanted
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,11 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from pytest_nnxrng.evaluate.elements import apply, find, starts
-from pytest_nnxrng.evaluate.program import (
+from pytest_nnxrng.leaf.spots import Selection, unravel
+from pytest_nnxrng.trace.constants import fold
+from pytest_nnxrng.trace.elements import apply, find, starts
+from pytest_nnxrng.trace.jaxpr import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened
+from pytest_nnxrng.trace.program import (
     Frame,
     Program,
     Source,
@@ -29,11 +32,8 @@ from pytest_nnxrng.evaluate.program import (
     is_key,
     spread,
 )
-from pytest_nnxrng.evaluate.scans import Scan
-from pytest_nnxrng.evaluate.selection import ELEMENTWISE, MOVES, SAME
-from pytest_nnxrng.leaf.spots import Selection, unravel
-from pytest_nnxrng.trace.constants import fold
-from pytest_nnxrng.trace.jaxpr import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened
+from pytest_nnxrng.trace.scans import Scan
+from pytest_nnxrng.trace.selection import ELEMENTWISE, MOVES, SAME
 
 WHOLE = 4096  # elements of an array that is evaluated whole
 
