@@ -11,6 +11,7 @@ from typing import Any
 from pytest_nnxrng.check.renumber import earlier
 from pytest_nnxrng.check.stages import Asked, Explained, Obtained
 from pytest_nnxrng.check.state import Result, TestChecks
+from pytest_nnxrng.check.warn import warn_of_idle
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.golden import execution, relocate, store
@@ -159,7 +160,9 @@ def _owner(asked: Asked) -> Owner:
 def _calls(asked: Asked) -> Forward | None:
     if asked.observed is None:
         return None
-    return execution.fitting(asked.observed.forward, asked.options.depth)
+    found = asked.observed.forward
+    warn_of_idle(asked.observed.unused)
+    return execution.fitting(found, asked.options.depth)
 
 
 def _streams(asked: Asked) -> Mapping[str, Any]:

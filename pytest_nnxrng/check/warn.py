@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pytest_nnxrng.trace.build import Build, derived
 PACKAGE = str(Path(__file__).parent.parent)
 
 _BLOCK = 1 << 16  # elements
+_NAMED = 4
 _ENOUGH = 8  # elements that are alike by chance in no float dtype
 
 
@@ -49,6 +50,10 @@ class ZeroKernelWarning(SnapshotWarning):
 
 class WrongDeviceWarning(SnapshotWarning):
     """A checked value lies on another device than the one under test."""
+
+
+class UnusedLeafWarning(SnapshotWarning):
+    """Nothing that a checked call gives depends on a parameter of its model."""
 
 
 class UnusedOptionsWarning(SnapshotWarning):
@@ -81,6 +86,15 @@ def warn(obtained: Obtained) -> None:
         asked.test.zero_kernels = []
     for text, category in found:
         warnings.warn(text, category, stacklevel=_depth())
+
+
+def warn_of_idle(paths: Sequence[str]) -> None:
+    """Warn of the parameters that a call, by its jaxpr, has no use for."""
+    if paths:
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        text = f"{', '.join(paths[:_NAMED])}{more}: nothing that this call gives depends on "
+        text += "it" if len(paths) == 1 else "them"
+        warnings.warn(text, UnusedLeafWarning, stacklevel=_depth())
 
 
 def warn_of_default(build: Build | None) -> None:

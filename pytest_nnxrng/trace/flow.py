@@ -28,12 +28,17 @@ Inputs = dict[int, Value]
 
 @dataclass
 class Flow:
-    """What flows through each call: ``passed`` to it, ``given`` by it; the keys that it drew."""
+    """What flows through each call: ``passed`` to it, ``given`` by it; the keys that it drew.
+
+    ``ends`` are all that the call gives, ``reach`` what each atom of a mark comes from.
+    """
 
     passed: dict[int, Inputs] = field(default_factory=dict)
     given: dict[int, Inputs] = field(default_factory=dict)
     drawn: dict[int, list[Atom]] = field(default_factory=dict)
     state: dict[str, Value] = field(default_factory=dict)
+    ends: list[Value] = field(default_factory=list)
+    reach: dict[str, set[Atom]] = field(default_factory=dict)
 
 
 def flow(marks: Marks, counts: Mapping[str, Any]) -> Flow:
@@ -41,7 +46,7 @@ def flow(marks: Marks, counts: Mapping[str, Any]) -> Flow:
     walk = _Marked(marks)
     inputs = [_input(path, marks, counts) for path in marks.inputs]
     inputs += [Value(digest(b"argument"), ((f"{_ARGUMENT}{i}",),)) for i in range(marks.arguments)]
-    outputs = walk.closed(marks.closed, inputs)
+    walk.flow.ends = outputs = walk.closed(marks.closed, inputs)
     ends = outputs[len(outputs) - len(marks.changed) :] if marks.changed else []
     walk.flow.state = dict(zip(marks.changed, ends, strict=True))
     return walk.flow
@@ -98,7 +103,21 @@ class _Marked(Walk):
         if holds_keys(equation.outvars[0].aval):
             return value  # so that it is known from which stream it comes
         kind = _IN if mark.kind == "in" else _OUT
-        return Value(digest(b"mark"), ((f"{kind}{mark.call} {mark.place}",),))
+        name = f"{kind}{mark.call} {mark.place}"
+        # A function that is traced once and called twice has other inputs then.
+        self.flow.reach.setdefault(name, set()).update(value.atoms)
+        return Value(digest(b"mark"), ((name,),))
+
+
+def unused(marks: Marks, found: Flow) -> tuple[str, ...]:
+    """The Variables that nothing of what the call gives depends on, as far as its jaxpr tells."""
+    todo = {atom for value in found.ends for atom in value.atoms}
+    seen: set[Atom] = set()
+    while todo:
+        atom = todo.pop()
+        seen.add(atom)
+        todo |= found.reach.get(str(atom[0]), set()) - seen
+    return tuple(path for path in marks.inputs if (f"{_LEAF}{path}",) not in seen)
 
 
 def fingerprints(marks: Marks, found: Flow, tags: Mapping[str, str]) -> dict[int, str]:

@@ -37,7 +37,7 @@ from pytest_nnxrng.nnx.watch import (
 )
 from pytest_nnxrng.trace.derivation import Untraceable
 from pytest_nnxrng.trace.expression import Atom
-from pytest_nnxrng.trace.flow import fingerprints, flow
+from pytest_nnxrng.trace.flow import fingerprints, flow, unused
 from pytest_nnxrng.trace.marks import Marked, Marks, marked, reset
 from pytest_nnxrng.trace.operations import operations
 from pytest_nnxrng.trace.training import Steps, weight
@@ -61,6 +61,7 @@ class Observed:
     streams: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
     loss: Callable[..., Any] | None = None  # where the call gives its value and gradients
     run: Steps | None = None  # where it is a training run
+    unused: tuple[str, ...] = ()  # parameters that nothing which it gave depends on, once traced
 
     @cached_property
     def changed(self) -> dict[str, Any]:
@@ -124,6 +125,8 @@ class Observed:
         try:
             found = flow(marks, {p: np.asarray(c) for p, c in counts.items()})
             codes, texts = fingerprints(marks, found, tags), operations(marks)
+            idle = [path for path in unused(marks, found) if path in self.before]
+            self.unused = tuple(p for p in idle if isinstance(self.before[p][0], nnx.Param))
         except Exception as error:
             raise Untraceable(f"its jaxpr could not be read ({type(error).__name__})") from error
         attributes, holds = self._attributes(), self._holds()

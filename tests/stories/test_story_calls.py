@@ -56,3 +56,42 @@ def test_a_call_from_its_golden_to_the_line_that_changed(project: Project) -> No
     run.says(f"why computation: {OTHERWISE} output state.second.norm.{{mean,var}}")
     project.run("--nnx-update-only=computation").came_to(passed=1)
     project.run().came_to(passed=1)
+
+
+IDLE = """
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.used = nnx.Linear(4, 4, rngs=rngs)
+            self.twice = nnx.Linear(4, 4, rngs=rngs)
+            self.norm = nnx.BatchNorm(4, rngs=rngs)
+            self.idle = nnx.Linear(4, 4, rngs=rngs)
+            self.halved = nnx.Linear(4, 4, rngs=rngs)
+
+        def __call__(self, x):
+            @nnx.jit
+            def apply(layer, x):
+                return layer(x)
+
+            self.idle(x)
+            x = apply(self.twice, apply(self.used, x))
+            return self.norm(x @ self.halved.kernel[...])
+"""
+
+
+def test_what_a_call_has_no_use_for_is_told_when_its_golden_is_written(project: Project):
+    project.write({"nets.py": IDLE}).test("""
+        import jax.numpy as jnp
+        from nets import Net
+
+        def test_it(rngs, nnx_snapshot):
+            nnx_snapshot.check_call(Net(rngs), jnp.ones((2, 4)))
+    """)
+    run = project.update().came_to(passed=1)
+    run.says("UnusedLeafWarning: halved.bias, idle.bias, idle.kernel: nothing that this call gives")
+    project.run().came_to(passed=1).does_not_say("UnusedLeafWarning")
+    project.change("nets.py", "self.idle(x)", "x += self.idle(x) + self.halved.bias[...]")
+    project.update().came_to(passed=1).does_not_say("UnusedLeafWarning")
