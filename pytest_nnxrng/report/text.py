@@ -298,7 +298,9 @@ def _leaves(
         for number, difference in enumerate(group[:most]):
             lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
         if len(group) > most:
-            lines.append(f"  ... and {len(group) - most} more leaves that differ (-vv: all)")
+            more = len(group) - most
+            left = f"{more} more leaves that differ" if more > 1 else "1 more leaf that differs"
+            lines.append(f"  ... and {left} (-vv: all)")
     return lines + (_static(comparison.static) if verbosity >= 1 else [])
 
 

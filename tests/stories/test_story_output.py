@@ -176,7 +176,7 @@ def test_github_gets_annotations_and_a_summary(mixed: Project):
     assert [line.partition("::")[2] for line in commands] == [
         "error file=test_model.py,line=9,title=nnx_snapshot%3A forward::forward: the model "
         "matches, its output does not (1 golden)",
-        "error file=test_model.py,line=19,title=nnx_snapshot%3A missing::missing: there is no "
+        "error file=test_model.py,line=23,title=nnx_snapshot%3A missing::missing: there is no "
         "golden yet (2 goldens)",
     ]
     told = step.read_text(encoding="utf-8")

@@ -515,7 +515,7 @@ def test_the_short_text_has_one_leaf_and_no_environment_but_one_that_changed():
     both = compared((leaf([1], "a"), leaf([2], "b")), (leaf([3], "a"), leaf([4], "b")))
     short = failure([(Shown(both), GOLDEN)], brief=True).full
     assert "  a  Param float32[1]" in short
-    assert "  ... and 1 more leaves that differ (-vv: all)" in short
+    assert "  ... and 1 more leaf that differs (-vv: all)" in short
     assert "environment" not in short
     changed = Shown(both, changes=(("jax", "0.9", "0.10"),))
     assert "jax 0.9 -> 0.10" in failure([(changed, GOLDEN)], brief=True).full
