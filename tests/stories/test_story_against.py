@@ -280,6 +280,8 @@ def test_a_run_that_is_ended_leaves_nothing(
         cwd=project.path,
         env={**os.environ, "MARK": str(mark), "TMPDIR": str(outside)},
         stdout=subprocess.DEVNULL,
+        # Where a suite runs in the background, SIGINT is ignored from there on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _until(lambda: mark.exists() and mark.read_text())
     there = int(mark.read_text())
