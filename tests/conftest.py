@@ -18,14 +18,9 @@ settings.register_profile(
 )
 settings.load_profile("unhurried")
 
-# What one process compiled the others need not: stories start many, and models are few.
-_CACHE = Path(__file__).parent.parent / ".tests_cache"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE / "compiled"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Nor need each process compile the package anew, where nothing may be written beside it.
+# No process needs to compile the package anew, where nothing may be written beside it.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-    os.environ["PYTHONPYCACHEPREFIX"] = str(_CACHE / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parent.parent / ".tests_cache")
     sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
 
 _DEAR = ("causes", "stories")  # folders that hold products of models, mutations and ways to run
