@@ -266,6 +266,14 @@ time.sleep(120)
 """
 
 
+# Where a suite runs in the background, SIGINT is ignored from there on.
+INTERRUPTIBLE = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])
+"""
+
+
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_ended_leaves_nothing(
     repository: Repository, tmp_path_factory: pytest.TempPathFactory, ended_by: signal.Signals
@@ -276,12 +284,10 @@ def test_a_run_that_is_ended_leaves_nothing(
     before = repository.bytes()
     mark = outside / "mark"
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nnx-against=HEAD"],
+        [sys.executable, "-c", INTERRUPTIBLE, "-p", "no:cacheprovider", "--nnx-against=HEAD"],
         cwd=project.path,
         env={**os.environ, "MARK": str(mark), "TMPDIR": str(outside)},
         stdout=subprocess.DEVNULL,
-        # Where a suite runs in the background, SIGINT is ignored from there on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _until(lambda: mark.exists() and mark.read_text())
     there = int(mark.read_text())

@@ -36,7 +36,7 @@ MORE_KEYS = "        rngs.params()\n        self.layer2 ="
 
 def test_the_same_run_gives_the_same_bytes(project: Project):
     project.test(TESTS).test("def test_a():\n    pass", "tests/test_a.py")
-    here = _everything(project, project.run)
+    here = _everything(project, project.run_apart)
     project.write({"conftest.py": REVERSED})
     project.env(PYTHONHASHSEED="4711", TZ="Asia/Kolkata", LC_ALL="C", LANG="tr_TR.UTF-8")
     project.env(COLUMNS="200", OMP_NUM_THREADS="1", PYTHONUTF8="0")

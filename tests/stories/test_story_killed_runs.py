@@ -35,7 +35,7 @@ def test_a_worker_that_is_killed_leaves_whole_goldens_and_the_next_update_clears
     project.test(TESTS.format("5.0", "pass")).made()
     before = project.goldens()
     project.test(TESTS.format("6.0", KILL))
-    project.update("-n", "1")  # a second worker takes over
+    project.run_fresh("--nnx-update-snapshots", "-n", "1")  # a second worker takes over
     left = project.goldens().keys() - before.keys()
     assert any(name.endswith(".nnx-tmp") for name in left)
     project.test(TESTS.format("6.0", "pass"))

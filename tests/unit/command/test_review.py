@@ -145,7 +145,8 @@ def test_without_a_terminal_it_names_the_commands(four, nnxrng):
 # Takes the terminal for its own, so that Ctrl-C is a signal. Not by preexec_fn, which forks a
 # process in which other tests may have started JAX's threads.
 _LAUNCH = """
-import fcntl, runpy, sys, termios
+import fcntl, runpy, signal, sys, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 runpy.run_module("pytest_nnxrng", run_name="__main__", alter_sys=True)
 """
