@@ -26,13 +26,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where models are stored")
     parser.add_argument("--replot", action="store_true", help="tell again what DIR holds")
-    parser.add_argument("--readme", action="store_true", help="put what DIR holds in the README")
+    parser.add_argument(
+        "--docs", action="store_true", help="put what DIR holds in the documentation"
+    )
     options = parser.parse_args()
-    if options.replot or options.readme:
+    if options.replot or options.docs:
         results = options.out / "results.json"
         known = json.loads(results.read_text(encoding="utf-8"))
-        if options.readme:
-            prose.replace(Path(__file__).parent.parent / "README.md", known)
+        if options.docs:
+            prose.replace(prose.PAGE, known)
         report.write(known, options.out)
         print(report.text(known))
         return

@@ -1,4 +1,4 @@
-"""The README's paragraph on speed, made from the results."""
+"""The documentation's page on speed, made from the results."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from benchmarks.profile import STEPS
 
 _FIXTURE = "fixture nnx_snapshot"
 
-BEGIN, END = "<!-- speed: python -m benchmarks --readme -->\n", "<!-- end of speed -->\n"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "speed.md"
+BEGIN, END = "<!-- speed: python -m benchmarks --docs -->\n", "<!-- end of speed -->\n"
 
 
-def replace(readme: Path, found: dict[str, Any]) -> None:
-    """Put the paragraph between the README's marks."""
-    text = readme.read_text(encoding="utf-8")
+def replace(page: Path, found: dict[str, Any]) -> None:
+    """Put the paragraph between the page's marks."""
+    text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    readme.write_text(before + BEGIN + paragraph(found) + END + after, encoding="utf-8")
+    page.write_text(before + BEGIN + paragraph(found) + END + after, encoding="utf-8")
 
 
 def paragraph(found: dict[str, Any]) -> str:

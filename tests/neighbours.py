@@ -1,7 +1,7 @@
 """``python -m tests.neighbours [-k PATTERN]``: the plugin beside others, and under many settings.
 
 Makes a virtual environment with the neighbours, writes one project with its goldens, runs it beside
-each of them, and prints the table of the README. A neighbour *works* when the same tests pass, a
+each of them, and prints the table of the docs. A neighbour *works* when the same tests pass, a
 changed model fails in the same tests and no others, and an update writes the same bytes as without.
 """
 

@@ -196,7 +196,7 @@ def _bounded() -> None:
 def survives(plant: Plant, work: Path) -> str:
     """ "" for a defect that the tests caught, else what became of them."""
     copy = work / "copy"
-    for name in ("pytest_nnxrng", "tests"):
+    for name in ("pytest_nnxrng", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)

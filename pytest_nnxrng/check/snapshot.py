@@ -131,6 +131,7 @@ class Snapshot:
           SnapshotError: when there is nothing to compare, or an option needs a golden.
         """
         __tracebackhide__ = True
+        self._use()
         _guard(self._test)
         options = self._options
         if options.also or options.abstract or options.sharding or options.per_platform:

@@ -1,6 +1,6 @@
 """``--nnx-report=DIR``: a run as ``report.json``, for machines. Standard library alone.
 
-The file's form is documented in the README; ``FORMAT`` counts its changes.
+The file's form is documented in ``docs/reference/report.md``; ``FORMAT`` counts its changes.
 """
 
 from __future__ import annotations

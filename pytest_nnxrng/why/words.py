@@ -1,7 +1,7 @@
-"""The words for why a leaf no longer matches, in their order, each with its row of the README.
+"""The words for why a leaf no longer matches, in their order, each with its row in the docs.
 
 They stand in texts, in ``report.json`` and on the command line. A new cause is a new row here; the
-tests hold the README's table against this one. Standard library alone.
+tests hold the table in ``docs/reference/causes.md`` against this one. Standard library alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python tests/browser/screenshots.py``: the README's pictures of the page, in ``docs``.
+"""``python tests/browser/screenshots.py``: the pictures of the page in ``docs``.
 
 A project of four models and a dozen curves is edited as one would, and its page is looked at.
 """

@@ -198,11 +198,11 @@ def test_options_that_write_are_refused(repository: Repository):
 # -- git bisect ------------------------------------------------------------------------------
 
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "refactor.md"
 
 
 def test_git_finds_the_commit_that_moved_the_model(project: Project):
-    """By README's own lines, past a commit that cannot be imported."""
+    """By the documentation's own lines, past a commit that cannot be imported."""
     project.write({"models.py": "import numpy\n\n\ndef make():\n    return numpy.arange(3.0)\n"})
     project.test(
         """
@@ -249,8 +249,8 @@ def test_git_finds_the_commit_that_moved_the_model(project: Project):
 
 
 def _bisection() -> list[str]:
-    """The lines of README that bisect."""
-    lines = README.read_text(encoding="utf-8").splitlines()
+    """The lines of the documentation that bisect."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
     found = [line for line in lines if line.startswith("git bisect ")]
     assert [line.split()[2] for line in found] == ["start", "run"]
     return found

@@ -15,6 +15,7 @@ def test_a_mismatch_fails_the_test_at_its_end_and_needs_no_golden(project: Proje
         def test_alike(rngs_factory, nnx_snapshot):
             one, two = (MLP(4, 8, 4, rngs=rngs_factory()) for _ in range(2))
             assert nnx_snapshot.check_same(one, two) is one
+            nnx_snapshot(exact=True).check_same(one, two)
 
         def test_unlike(rngs_factory, nnx_snapshot):
             one = MLP(4, 8, 4, rngs=rngs_factory())
@@ -28,9 +29,10 @@ def test_a_mismatch_fails_the_test_at_its_end_and_needs_no_golden(project: Proje
     run.says(
         "untouched: not the same: 2 of 4 leaves differ",
         "why seed:",
-        'called test_model.py:11: nnx_snapshot.check_same(one, before, "untouched")',
+        'called test_model.py:12: nnx_snapshot.check_same(one, before, "untouched")',
         "went on",
     )
+    run.does_not_say("UnusedOptionsWarning")
     assert len(run.failures) == 1
     assert not project.goldens()
 

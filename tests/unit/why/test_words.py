@@ -1,4 +1,4 @@
-"""The words for causes: the README's table, and what --nnx-update-only takes."""
+"""The words for causes: the table of the documentation, and what --nnx-update-only takes."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from pytest_nnxrng.run.settings import BadSetting
 from pytest_nnxrng.why.cause import Cause
 from pytest_nnxrng.why.words import MEANINGS, parse
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "causes.md"
 
 
-def test_the_table_of_the_readme_is_this_one():
-    text = README.read_text(encoding="utf-8")
+def test_the_table_of_the_documentation_is_this_one():
+    text = PAGE.read_text(encoding="utf-8")
     rows = "".join(f"| `{word}` | {meaning} |\n" for word, meaning in MEANINGS.items())
     assert f"|---|---|\n{rows}\n" in text
 

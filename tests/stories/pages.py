@@ -1,0 +1,166 @@
+"""A page of the documentation as a story: its blocks are files, changes of files, and commands.
+
+A ``python`` block that begins with ``# models.py`` is that file. A ``diff`` block that begins with
+``--- models.py`` changes it. Each ``$`` of a ``console`` block is run, and what follows is what it
+prints. ``WRITE_PAGES=1`` writes what was printed into the pages in place of comparing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+from projects import Project, Run
+from repositories import git
+
+from pytest_nnxrng.command import entry
+from pytest_nnxrng.trace import source
+
+DOCS = Path(__file__).parents[2] / "docs"
+WRITE = "WRITE_PAGES"
+_FILE = re.compile(r"# (\S+\.(?:py|ini|toml))")
+
+
+@dataclass
+class Block:
+    """A fenced block: its language, its lines, and the heading that it stands under."""
+
+    language: str
+    heading: str
+    line: int
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    @property
+    def file(self) -> str | None:
+        """The file that this block is."""
+        found = _FILE.fullmatch(self.lines[0]) if self.lines else None
+        return found[1] if found else None
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    made, heading = None, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if made is None and line.startswith("```"):
+            made = Block(line[3:].strip(), heading, number)
+        elif made is not None and line == "```":
+            yield made
+            made = None
+        elif made is not None:
+            made.lines.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+
+
+def hunks(diff: Block) -> Iterator[tuple[str, str, str]]:
+    """The file of a diff, what each part of it takes out, and what it puts there."""
+    file = diff.lines[0].removeprefix("--- ")
+    for hunk in "\n".join(diff.lines[2:]).split("\n@@\n"):
+        rows = hunk.split("\n")
+        old = [row[1:] for row in rows if not row.startswith("+")]
+        new = [row[1:] for row in rows if not row.startswith("-")]
+        yield file, "\n".join(old) + "\n", "\n".join(new) + "\n"
+
+
+def told(page: Path, project: Project, *, whole: bool, short: bool) -> str:
+    """The page as it is when each of its commands has run: the same text, if it is true.
+
+    A page is one story from its first block to its last. With ``whole=False`` each heading is a
+    story of its own, after the blocks under the first one. With ``short`` a run shows its failures
+    alone, or its figures.
+    """
+    text = page.read_text(encoding="utf-8")
+    first = next(blocks(text)).heading
+    lines = text.splitlines()
+    shift, heading = 0, first
+    undo: list[tuple[str, str, str]] = []
+    # As in a terminal in the project's folder, though this process was started elsewhere.
+    project.monkeypatch.setattr(source, "_HERE", project.path)
+    for block in blocks(text):
+        if block.heading != heading and not whole:
+            for file, old, new in reversed(undo):
+                project.change(file, new, old)
+            undo.clear()
+        heading = block.heading
+        if block.language == "diff":
+            for hunk in hunks(block):
+                project.change(*hunk)
+                undo.append(hunk)
+        elif block.language == "console":
+            seen = list(_ran(block, project, short=short))
+            start = block.line + shift
+            lines[start : start + len(block.lines)] = seen
+            shift += len(seen) - len(block.lines)
+        elif block.file:
+            project.write({block.file: "\n".join(block.lines[1:])})
+    return "\n".join(lines) + "\n"
+
+
+def _ran(block: Block, project: Project, *, short: bool) -> Iterator[str]:
+    for line in block.lines:
+        if line.startswith("$ "):
+            yield line
+            yield from _output(line[2:], project, short=short)
+
+
+def _output(command: str, project: Project, *, short: bool) -> list[str]:
+    words = shlex.split(command)
+    if words[0] == "pytest":
+        return _excerpt(project.run(*words[1:]), short=short)
+    if words[0] == "git":
+        git(project.path, *words[1:])
+        return []
+    if words[0] == "nnxrng":
+        return _without_pytest(words[1:])
+    name, _, value = words[0].partition("=")
+    assert value, f"the documentation cannot run {command!r}"
+    flag = name.lower()  # of JAX, which read the variable when it was imported
+    before = jax.config.values[flag]
+    jax.config.update(flag, value != "0")
+    try:
+        return _excerpt(project.run(*words[2:]), short=short)
+    finally:
+        jax.config.update(flag, before)
+
+
+def _without_pytest(words: list[str]) -> list[str]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        entry.main(words)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def _excerpt(run: Run, *, short: bool) -> list[str]:
+    """What a run printed, from its first section on; with ``short``, its failures alone."""
+    lines = [_steady(line) for line in run.lines]
+    starts = [n for n, line in enumerate(lines) if re.match(r"[=-]{3,} [A-Zn]", line)]
+    assert starts, run.everything
+    cut = lines[starts[0] :]
+    if not short:
+        while not cut[-1]:
+            cut.pop()
+        return ["...", *cut]
+    inside: list[str] = []
+    for line in cut[1:]:
+        if re.match(r"[=-]{5,} ", line):
+            break
+        inside.append(line)
+    while not inside[-1]:
+        inside.pop()
+    return [line for line in inside if not re.match(r"_{5,} ", line)]
+
+
+def _steady(line: str) -> str:
+    """Without what differs from run to run: a time, a commit."""
+    line = re.sub(r"\bin \d+\.\d+s\b", "in 1.23s", line)
+    return re.sub(r"main \([0-9a-f]{7}\)", "main (a1b2c3d)", line).rstrip()
