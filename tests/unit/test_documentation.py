@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,6 +113,13 @@ def _anchors(page: str) -> set[str]:
     """What a link to a page may end in: its headings, as GitHub and MyST call them, or nothing."""
     headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", PAGES[page]))
     return {"", *(re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings)}
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_a_link_that_leads_nowhere_is_found():
