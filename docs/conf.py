@@ -45,6 +45,7 @@ myst_url_schemes = {
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"  # nobody builds a Snapshot
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 

@@ -142,6 +142,11 @@ def test_each_python_block_is_python(text):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_a_page_points_to_another_by_its_name(page):
+    assert not re.search(r"\[(?:below|above|here)\]", PAGES[page])
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_an_option_that_a_page_names_is_there(page):
     asked = Asked()
     options.add(asked)
