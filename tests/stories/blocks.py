@@ -69,7 +69,7 @@ model.eval()
 restored = nnx.clone(model)
 """
 # Blocks that show another tool, or need a cluster.
-NOT_RUN = ("# before", "import jax\n\njax.distributed")
+NOT_RUN = ("# before", "import jax\n\njax.distributed", "import os\n\nimport jax\n\njax.dist")
 
 
 def written(project: Project) -> int:

@@ -24,7 +24,7 @@ from pytest_nnxrng.trace import source
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRITE = "WRITE_PAGES"
-_FILE = re.compile(r"# (\S+\.(?:py|ini|toml))")
+_FILE = re.compile(r"# (\S*\.(?:py|ini|gitignore))")
 
 
 @dataclass
@@ -102,7 +102,7 @@ def told(page: Path, project: Project, *, whole: bool, short: bool) -> str:
             lines[start : start + len(block.lines)] = seen
             shift += len(seen) - len(block.lines)
         elif block.file:
-            project.write({block.file: "\n".join(block.lines[1:])})
+            project.write({block.file: block.text})
     return "\n".join(lines) + "\n"
 
 
