@@ -299,8 +299,8 @@ def _leaves(
             lines += rows.difference(difference, detailed=verbosity >= 2 or number < _DETAILED)
         if len(group) > most:
             more = len(group) - most
-            left = f"{more} more leaves that differ" if more > 1 else "1 more leaf that differs"
-            lines.append(f"  ... and {left} (-vv: all)")
+            rest = f"{more} more leaves that differ" if more > 1 else "1 more leaf that differs"
+            lines.append(f"  ... and {rest} (-vv: all)")
     return lines + (_static(comparison.static) if verbosity >= 1 else [])
 
 
