@@ -20,6 +20,9 @@ from pytest_nnxrng import BadReference, assert_same, compare, reference
 NAMES = [(r"^layers\.(\d+)\.fc", r"blocks.\1.linear"), (r"\.weight$", ".kernel")]
 
 
+LIST = getattr(nnx, "List", list)  # flax 0.11 takes plain lists
+
+
 class Block(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.linear = nnx.Linear(3, 4, rngs=rngs)
@@ -27,7 +30,7 @@ class Block(nnx.Module):
 
 class Model(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.blocks = nnx.List([Block(rngs), Block(rngs)])
+        self.blocks = LIST([Block(rngs), Block(rngs)])
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
 
