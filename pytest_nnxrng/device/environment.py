@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,21 @@ class BadFlag(ValueError):
 def has(flag: str) -> bool:
     """Whether the running JAX knows this flag of jax.config."""
     return hasattr(jax.config, flag)
+
+
+def settable(changes: Iterable[tuple[str, Any, Any]]) -> dict[str, Any]:
+    """The recorded values of flags that can be set again.
+
+    A flag that this JAX does not have cannot be set. One that the golden's JAX did not have has
+    no recorded value, but for those whose value can be "unset".
+    """
+    return {
+        name: old
+        for name, old, _ in changes
+        if name in SETTABLE
+        and has(name)
+        and (old is not None or name == "jax_default_matmul_precision")
+    }
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def _figures(totals: Totals) -> list[str]:
     """What the counts alone do not tell of how things were compared."""
     figures = (
         (
-            totals.rounded,
+            totals.headroom,
             f"Rounding came nearest to its tolerance at {totals.headroom:.2g} of it "
             f"({totals.worst}).",
         ),

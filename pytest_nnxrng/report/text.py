@@ -193,9 +193,11 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # The widest change first; of equally wide ones that which tells where it happened.
     first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    finding = " ".join((first.finding or first.text).replace("`", "").split())
     if shown.kind == "call":
         first = shown.causes[0]  # in the order of execution
-    finding = " ".join((first.finding or first.text).replace("`", "").split())
+        finding = first.finding or first.text
+        finding += f" ({first.place})" if first.place else ""
     word = "" if first.word in _PLAIN else f"{first.word}: "
     more = len(shown.causes) - 1
     also = f" (+{more} more cause{'s' if more > 1 else ''})" if more else ""

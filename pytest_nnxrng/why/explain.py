@@ -126,7 +126,7 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
     seen = replace(
         seen, draws=tuple(Drawing(d.label, d.where, d.module, d.sites) for d in trace.draws)
     )
-    flags = _settable(mismatch.changes)
+    flags = environment.settable(mismatch.changes)
     if flags:
         keys = translated(keys, mismatch.golden.streams, mismatch.changes)
         changed = frozenset(name for name, _, _ in mismatch.changes)
@@ -142,21 +142,6 @@ def _from_trace(mismatch: Mismatch, build: Build, trace: Trace) -> Evidence:
         made = rebuilt.flat.by_path()
         now = now.each(lambda leaf: _with_derivation(leaf, made))
     return replace(seen, obtained=now.by_path(), streams=(mismatch.golden.streams, keys))
-
-
-def _settable(changes: Changes) -> dict[str, Any]:
-    """The recorded values of flags that can be set again.
-
-    A flag that this JAX does not have cannot be set. One that the golden's JAX did not have has
-    no recorded value, but for those whose value can be "unset".
-    """
-    return {
-        name: old
-        for name, old, _ in changes
-        if name in environment.SETTABLE
-        and environment.has(name)
-        and (old is not None or name == "jax_default_matmul_precision")
-    }
 
 
 def _with_derivation(leaf: Leaf, made: Mapping[str, Leaf]) -> Leaf:

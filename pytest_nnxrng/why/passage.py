@@ -186,17 +186,20 @@ def _calls(
         names = [call.name for call in tops]
         what, where = repeated(names)
         place = next((line_of(call.where) for call in tops if call.where), "")
-        text = f"{what}{where} {verb}" + (f" ({place})" if place else "")
+        change = f"{what}{where} {verb}"
+        text = f"{change} ({place})" if place else change
         first = at[id(tops[0])] if id(tops[0]) in at else _after(tops[0], passage, pairs, at)
-        found.append((first, Cause("calls", passage.paths, text, FACT, text, place)))
+        found.append((first, Cause("calls", passage.paths, text, FACT, change, place)))
         parents.update(_above(call.path, modules) for call in calls)
     moved = _reordered(pairs, passage.old.calls)
     if moved:
         names = [pair.new.name for pair in moved]
         what, where = repeated(names)
         place = line_of(moved[0].new.where)
-        text = f"{what}{where} is called in another order" + (f" ({place})" if place else "")
-        found.append((at[id(moved[0].new)], Cause("calls", passage.paths, text, FACT, text, place)))
+        change = f"{what}{where} is called in another order"
+        text = f"{change} ({place})" if place else change
+        cause = Cause("calls", passage.paths, text, FACT, change, place)
+        found.append((at[id(moved[0].new)], cause))
         parents.update(_above(pair.new.path, modules) for pair in moved)
     return found, parents
 
@@ -276,7 +279,7 @@ def _computations(
         told = f"{what or cls}{where} {verb} otherwise: {text}{at}"
         told = f"likely: {told}{_versions(passage)}" if likely else told + _versions(passage)
         proof = LIKELY if likely else FACT
-        finding = f"{cls} computes otherwise: {text}{at}"
+        finding = f"{cls} computes otherwise: {text}"
         found.append(
             (float(members[0][0]), Cause("computation", passage.paths, told, proof, finding, place))
         )

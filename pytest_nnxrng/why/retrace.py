@@ -44,7 +44,7 @@ def retrace(
 ) -> tuple[Cause, ...]:
     """Why the call does not give what the golden holds."""
     paths = tuple(d.path for d in comparison.differences)
-    flags = _settable(changes)
+    flags = environment.settable(changes)
     if flags:
         proven = _under(flags, golden, observed, changes, tolerance, paths, only)
         if proven:
@@ -106,16 +106,6 @@ def _of_gradient(d: Difference) -> str:
         return "the gradient vanished"
     scale = ratio(old, new)
     return "" if scale is None else f"gradients are {scale:.6g} times the golden's"
-
-
-def _settable(changes: Changes) -> dict[str, Any]:
-    return {
-        name: old
-        for name, old, _ in changes
-        if name in environment.SETTABLE
-        and environment.has(name)
-        and (old is not None or name == "jax_default_matmul_precision")
-    }
 
 
 def _forward(observed: Observed, flags: Mapping[str, Any]) -> Any:

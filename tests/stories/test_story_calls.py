@@ -82,6 +82,21 @@ IDLE = """
 """
 
 
+def test_a_change_has_its_line_once_and_the_same_id_wherever_it_stands(project: Project):
+    project.write({"net.py": NET, "tests/test_net.py": TEST}).made()
+    project.change("net.py", "nnx.relu", "nnx.tanh")
+    found = []
+    for _ in range(2):
+        run = project.run("--nnx-report=out").came_to(failed=1)
+        told = " ".join(run.summary)
+        assert told.count("net.py:") == 1, told
+        (finding,) = json.loads((project.path / "out/report.json").read_text())["findings"]
+        found.append((finding["id"], finding["place"]))
+        project.change("net.py", "import jax\n", "import jax\n\n")
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+
+
 def test_what_a_call_has_no_use_for_is_told_when_its_golden_is_written(project: Project):
     project.write({"nets.py": IDLE}).test("""
         import jax.numpy as jnp

@@ -658,3 +658,8 @@ def test_the_summary_is_no_wider_than_a_terminal():
     findings = [Finding("draws", "a long text " * 20, ("a",), 1)]
     for line in summary(Totals(rounded=1, worst="x y " * 40), notes=["n " * 99], findings=findings):
         assert len(line) <= 80
+
+
+def test_a_rounding_without_a_distance_has_no_nearest():
+    totals = Totals(matched=0, rounded=1)  # a zero of the other sign
+    assert not [line for line in summary(totals, [], []) if "came nearest" in line]
