@@ -42,7 +42,16 @@ class Card:
 
     @property
     def leaves(self) -> int:
-        return sum(change.leaves for change in self.changes if change.word != FOLLOWS)
+        """How many leaves moved; one that several causes moved is one."""
+        texts = {(change.word, change.text) for change in self.changes}
+        named = {
+            (check.golden, path)
+            for check in self.moved
+            for cause in check.causes
+            if (cause["word"], cause["finding"] or cause["word"]) in texts
+            for path in cause["leaves"]
+        }
+        return len(named) + sum(c.leaves for c in self.changes if c.word in _LAST)
 
 
 def cards(checks: Sequence[Check]) -> list[Card]:

@@ -30,6 +30,7 @@ def test_what_moved_the_same_goldens_is_one_card():
     assert card.words == ("draws", "added")
     assert len(card.moved) == 2
     assert len(card.ids) == 2
+    assert card.leaves == 2  # a kernel in each golden, however many causes it has
 
 
 def test_changes_of_one_line_are_one_card():
