@@ -112,12 +112,17 @@ def _verdict(
     if join.values == OPEN:
         text = f"{how} on one side, and nothing tells whether the values are the same"
         return "unknown", text, ""
+    was, is_ = ({_constant(leaf) for leaf in side} for side in (old, new))
+    if len(was) == len(is_) == 1 and None not in was | is_:
+        return "initializer", f"constant {is_.pop()} now, {was.pop()} in the golden", "values"
     parts, whole = (old, new[0]) if len(new) == 1 else (new, old[0])
-    put = np.stack([x for part in parts if (x := _array(part)) is not None], axis=join.axis)
-    if 20 * np.count_nonzero(put != _array(whole)) <= put.size:
-        return "values", f"{how} on one side, and a few elements are others", "values"
-    if then is None and now is None and may_be_redrawn(whole.but(read=lambda: put), whole):
-        return "draws", f"likely drawn otherwise, as they are {how} on one side", LIKELY
+    ours, held = _array(whole), [x for part in parts if (x := _array(part)) is not None]
+    if ours is not None and len(held) == len(parts):
+        put = np.stack(held, axis=join.axis)
+        if 20 * np.count_nonzero(put != ours) <= put.size:
+            return "values", f"{how} on one side, and a few elements are others", "values"
+        if then is None and now is None and may_be_redrawn(whole.but(read=lambda: put), whole):
+            return "draws", f"likely drawn otherwise, as they are {how} on one side", LIKELY
     return "unknown", f"{how} on one side, and the values are others", ""
 
 
@@ -288,7 +293,7 @@ def _joined(order: Sequence[str], parts: Sequence[Leaf], whole: Leaf) -> tuple[J
     is_random = bool(drawn) or not all(_constant(part) is not None for part in parts)
     rule = ", ".join(order), parent(whole.path)
     paths = tuple(part.path for part in parts)
-    join = Join(rule, paths, whole.path, axis, False, SAME if by_draws else values)
+    join = Join(rule, paths, whole.path, axis, False, values)
     return join, by_draws or (values == SAME and is_random)
 
 

@@ -148,3 +148,58 @@ def test_a_stack_of_another_length_is_not_claimed(bench: Bench, how: str) -> Non
 
     found = causes(bench, how, build, ("list",), ("stack",))
     assert "renamed" not in words(found), found
+
+
+class Scaled(nnx.Module):
+    def __init__(self, form: str, scale: float = 1.0, *, rngs: nnx.Rngs) -> None:
+        def make(rngs: nnx.Rngs) -> nnx.Module:
+            constant = nnx.initializers.constant(scale)
+            return nnx.LayerNorm(4, scale_init=constant, rngs=rngs)
+
+        if form == "list":
+            self.norms: Any = List([make(rngs) for _ in range(3)])
+        else:
+            self.norms = nnx.split_rngs(splits=3)(nnx.vmap(make, in_axes=0, out_axes=0))(rngs)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("forms", [("list", "stack"), ("stack", "list")])
+def test_a_stack_of_another_constant_is_another_initializer(
+    bench: Bench, how: str, forms: tuple[str, str]
+) -> None:
+    found = causes(bench, how, Scaled, (forms[0],), (forms[1], 2.0))
+    assert words(found) == {"renamed", "initializer"}, found
+    (other,) = [cause for cause in found if cause.word == "initializer"]
+    assert all(path.endswith("scale") for path in other.leaves)
+
+
+def test_the_same_draws_alone_are_not_the_same_values(bench: Bench) -> None:
+    def build(form: str, rngs: nnx.Rngs) -> nnx.Module:
+        model = nnx.Module()
+        parts = [jax.random.normal(rngs.params(), (4, 4)) for _ in range(2)]
+        if form == "split":
+            model.q, model.k = nnx.Module(), nnx.Module()
+            model.q.kernel, model.k.kernel = map(nnx.Param, parts)
+        else:
+            model.qk = nnx.Module()
+            model.qk.kernel = nnx.Param(2 * jnp.concatenate(parts, axis=1))
+        return model
+
+    found = causes(bench, "abstract", build, ("split",), ("fused",))
+    assert "content" not in {cause.evidence for cause in found}, found
+    assert "unknown" in words(found), found
+
+
+def test_constants_that_differ_among_the_slices_are_others(bench: Bench) -> None:
+    def build(form: str, rngs: nnx.Rngs) -> nnx.Module:
+        model = nnx.Module()
+        if form == "list":
+            model.a = List([nnx.LayerNorm(4, rngs=rngs) for _ in range(2)])
+            model.a[1].scale[...] = jnp.full(4, 3.0)
+        else:
+            model.a = nnx.LayerNorm(4, rngs=rngs)
+            model.a.scale, model.a.bias = nnx.Param(jnp.ones((2, 4))), nnx.Param(jnp.zeros((2, 4)))
+        return model
+
+    found = causes(bench, "abstract", build, ("list",), ("stack",))
+    assert words(found) == {"renamed", "unknown"}, found
