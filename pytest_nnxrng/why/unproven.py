@@ -187,7 +187,8 @@ def _since(earlier: ModelCheck) -> Verdict:
     (name,) = earlier.tests
     if earlier.causes and earlier.moved:
         return "follows", f"the model differed before this, in `{name}`", "an earlier check"
-    return "values", f"the model moved otherwise since `{name}`, which matches", "an earlier check"
+    matches = "where what it kept matches" if earlier.causes else "which matches"
+    return "values", f"the model moved otherwise since `{name}`, {matches}", "an earlier check"
 
 
 def _constants(old: Leaf, new: Leaf) -> str:

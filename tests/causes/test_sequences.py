@@ -109,3 +109,19 @@ def test_a_weight_that_a_call_scales_is_no_initializer(
     (found,) = bench.causes(lambda snapshot: check(snapshot, calls, scale))
     told = [cause.word for cause in found if "norm.linear.kernel" in cause.leaves]
     assert told == [word], found
+
+
+def test_an_earlier_check_that_differed_elsewhere_is_not_said_to_match(bench: Bench) -> None:
+    def check(snapshot: Any, extra: bool) -> None:
+        model = Net(False, rngs=seeded())
+        if extra:
+            model.scale = nnx.Param(jnp.ones(2))
+        snapshot.check(model, "made")
+        model.first.kernel[...] = model.first.kernel[...] ** (3 if extra else 2)
+        snapshot.check(model, "moved")
+
+    bench.write(lambda snapshot: check(snapshot, False))
+    made, moved = bench.causes(lambda snapshot: check(snapshot, True))
+    assert words(made) == {"added"}
+    (cause,) = [cause for cause in moved if cause.word == "values"]
+    assert cause.finding == "the model moved otherwise since `made`, where what it kept matches"
