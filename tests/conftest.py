@@ -113,6 +113,5 @@ def pytest_terminal_summary(
     left_out = config.stash.get(_LEFT_OUT, 0)
     if left_out:
         terminalreporter.write_line(
-            f"Of products of parameters each value was run; {left_out} more combinations: "
-            "pytest --full"
+            f"Of products of parameters each value was run. {left_out} more tests: pytest --full"
         )
