@@ -6,9 +6,12 @@ import itertools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from .products import thinned
 
 pytest_plugins = ["pytester"]
 
@@ -24,9 +27,15 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
 
 _DEAR = ("causes", "stories")  # folders that hold products of models, mutations and ways to run
+_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run every combination of each product of parameters, and the dear tests",
+    )
     parser.addoption(
         "--sample",
         type=int,
@@ -36,14 +45,73 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    step = config.getoption("--sample")
-    if step < 2:
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "product(why, pairs=False): combinations test nothing that the values (or their pairs) do "
+        "not: without --full a few are run, which have each",
+        "dear(why): left to --full, since what it tests is also shown for less",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Where whole folders of dear tests are asked for, and nothing is said of workers: workers."""
+    option = config.option
+    if hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None:
         return
+    here = Path(__file__).parent
+    folders = [config.invocation_params.dir / arg for arg in config.args]
+    dear = any((here / name).is_relative_to(folder) for name in _DEAR for folder in folders)
+    if dear and option.dist == "no" and not (option.tx or option.usepdb or option.collectonly):
+        option.numprocesses, option.dist = min(os.cpu_count() or 1, 8), "worksteal"
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept = items if config.getoption("--full") or _named(config) else thinned(items)
+    config.stash[_LEFT_OUT] = len(items) - len(kept)
+    kept = _sampled(kept, config.getoption("--sample"))
+    chosen = set(kept)
+    left = [item for item in items if item not in chosen]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+def _named(config: pytest.Config) -> bool:
+    """Whether tests are chosen by name: these are run whatever product they are of."""
+    return bool(config.option.keyword) or any("::" in arg for arg in config.args)
+
+
+def _sampled(items: list[pytest.Item], step: int) -> list[pytest.Item]:
     kept: list[pytest.Item] = []
     for path, group in itertools.groupby(items, key=lambda item: item.path):
-        dear = path.parent.name in _DEAR
-        kept += itertools.islice(group, 0, None, step if dear else 1)
-    chosen = set(kept)
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = kept
+        kept += itertools.islice(group, 0, None, step if path.parent.name in _DEAR else 1)
+    return kept
+
+
+# -- what was left out, for the last lines of the run --------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Of workers, each of which collects all."""
+    left_out = getattr(node, "workeroutput", {}).get("left_out", 0)
+    node.config.stash[_LEFT_OUT] = left_out
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.write_line(
+            f"Of products of parameters each value was run. {left_out} more tests: pytest --full"
+        )

@@ -43,6 +43,6 @@ class Score:
 if __name__ == "__main__":
     score = Score()
     folder = str(Path(__file__).parent)
-    code = pytest.main([folder, "-q", "-p", "no:xdist", *sys.argv[1:]], plugins=[score])
+    code = pytest.main([folder, "-q", "--full", "-p", "no:xdist", *sys.argv[1:]], plugins=[score])
     print(score.table())
     sys.exit(code)

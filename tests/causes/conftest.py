@@ -55,5 +55,28 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+class Goldens:
+    """Benches by the golden that was written there: each is written once in a module.
+
+    What holds a build against a golden changes nothing of it.
+    """
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self.folders = folders
+        self.benches: dict[Any, Bench] = {}
+
+    def of(self, key: Any, body: Checks) -> Bench:
+        if key not in self.benches:
+            bench = Bench(self.folders.mktemp("golden"))
+            bench.write(body)
+            self.benches[key] = bench
+        return self.benches[key]
+
+
+@pytest.fixture(scope="module")
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> Goldens:
+    return Goldens(tmp_path_factory)
+
+
 def words(causes: tuple[Cause, ...]) -> set[str]:
     return {cause.word for cause in causes}

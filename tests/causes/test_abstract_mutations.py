@@ -13,12 +13,16 @@ from flax import nnx
 
 from pytest_nnxrng import KeyReuseWarning
 
-from .conftest import Bench, words
+from .conftest import Bench, Goldens, words
 from .models import MLP, MODELS, Attention, Change
 from .test_mutations import BASE, MUTATIONS, seeded
 
 BOTH, RUN, GOLDEN = "both abstract", "golden of values", "built against spots"
 MODES = {BOTH: (True, True), RUN: (False, True), GOLDEN: (True, False)}
+WAYS = (
+    "what is named depends on the model and what was done to it; how the golden and the run hold "
+    "values, on either"
+)
 FLAGS = {
     "jax_threefry_partitionable": False,
     "jax_default_prng_impl": "rbg",
@@ -36,17 +40,15 @@ def flag(name: str, value: Any) -> Iterator[None]:
         jax.config.update(name, before)
 
 
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> tuple[bool, bool]:
-    return MODES[request.param]
-
-
 class Pair:
     """A model and a mode: the golden that is made, and what a changed one differs by."""
 
-    def __init__(self, bench: Bench, model: Any, mode: tuple[bool, bool]) -> None:
-        self.bench, self.model, self.run = bench, model, mode[1]
-        bench.write(lambda s: s(abstract=mode[0]).check_init(model, BASE, rngs=seeded()))
+    def __init__(self, goldens: Goldens, model: Any, mode: str) -> None:
+        then, self.run = MODES[mode]
+        self.model = model
+        self.bench = goldens.of(
+            (model, then), lambda s: s(abstract=then).check_init(model, BASE, rngs=seeded())
+        )
 
     def causes(self, change: Change, seed: int = 0) -> Any:
         def body(snapshot: Any) -> None:
@@ -55,22 +57,34 @@ class Pair:
         return self.bench.causes(body)[0]
 
 
+CHANGES = [
+    *((name, change, 0, expected) for name, change, expected in MUTATIONS),
+    ("seed", BASE, 1, {"seed"}),
+    ("seed and key", Change(extra_key=True), 1, {"seed", "draws"}),
+]
+
+
+@pytest.mark.product(WAYS, pairs=True)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("model", MODELS)
-def test_what_changed_is_named(bench: Bench, model: Any, mode: tuple[bool, bool]) -> None:
-    pair = Pair(bench, model, mode)
-    for name, change, expected in MUTATIONS:
-        if change.width != BASE.width and model in (Attention, MODELS[3]):
-            continue  # these have no such width
-        found = pair.causes(change)
-        assert words(found) == expected, (name, found)
-    assert words(pair.causes(BASE, 1)) == {"seed"}
-    assert words(pair.causes(Change(extra_key=True), 1)) == {"seed", "draws"}
+@pytest.mark.parametrize(
+    ("change", "seed", "expected"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
+)
+def test_what_changed_is_named(
+    goldens: Goldens, model: Any, mode: str, change: Change, seed: int, expected: set[str]
+) -> None:
+    if change.width != BASE.width and model in (Attention, MODELS[3]):
+        expected = set()  # these have no such width
+    found = Pair(goldens, model, mode).causes(change, seed)
+    assert words(found) == expected, found
 
 
+@pytest.mark.product(WAYS, pairs=True)
 @pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_flag_is_proven(bench: Bench, model: Any, mode: tuple[bool, bool], name: str) -> None:
-    pair = Pair(bench, model, mode)
+def test_a_flag_is_proven(goldens: Goldens, model: Any, mode: str, name: str) -> None:
+    pair = Pair(goldens, model, mode)
     with flag(name, FLAGS[name]):
         alone = pair.causes(BASE)
         others = {
@@ -84,10 +98,9 @@ def test_a_flag_is_proven(bench: Bench, model: Any, mode: tuple[bool, bool], nam
         assert words(found) == {"environment", word}, found
 
 
-def test_a_dtype_that_a_flag_decides_is_no_cause_of_its_own(
-    bench: Bench, mode: tuple[bool, bool]
-) -> None:
-    pair = Pair(bench, MLP, mode)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_dtype_that_a_flag_decides_is_no_cause_of_its_own(goldens: Goldens, mode: str) -> None:
+    pair = Pair(goldens, MLP, mode)
     with flag("jax_enable_x64", True):  # of jax.random.normal(key, shape)
         assert words(pair.causes(BASE)) == {"environment"}
         assert words(pair.causes(Change(extra_key=True))) == {"environment", "draws"}
@@ -95,8 +108,8 @@ def test_a_dtype_that_a_flag_decides_is_no_cause_of_its_own(
         assert words(pair.causes(Change(dtype=jnp.bfloat16))) == {"environment", "dtype"}
 
 
-def test_one_more_flag_than_what_explains_it_is_not_named(bench: Bench) -> None:
-    pair = Pair(bench, MLP, MODES[BOTH])
+def test_one_more_flag_than_what_explains_it_is_not_named(goldens: Goldens) -> None:
+    pair = Pair(goldens, MLP, BOTH)
     with flag("jax_threefry_partitionable", False), flag("jax_default_matmul_precision", "highest"):
         (cause,) = pair.causes(BASE)
     assert cause.word == "environment"

@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
-from .conftest import Bench, words
+from .conftest import Bench, Goldens, words
 from .forwards import convnet, transformer
 
 TOKENS = jnp.arange(6).reshape(1, 6) % 11
@@ -25,6 +25,10 @@ def seeded(seed: int = 0) -> nnx.Rngs:
 def told(bench: Bench, before: Any, after: Any) -> list[tuple[str, str]]:
     """What is said of ``after`` against a golden of ``before``: calls of a snapshot."""
     bench.write(before)
+    return said(bench, after)
+
+
+def said(bench: Bench, after: Any) -> list[tuple[str, str]]:
     (causes,) = bench.causes(after)
     return [(cause.word, cause.text) for cause in causes]
 
@@ -83,9 +87,9 @@ EDITS: list[tuple[str, Any, dict[str, Any], list[tuple[str, ...]]]] = [
     ("call", "edits", "expected"), [e[1:] for e in EDITS], ids=[e[0] for e in EDITS]
 )
 def test_an_edit_of_the_code(
-    bench: Bench, call: Any, edits: dict[str, Any], expected: list[tuple[str, ...]]
+    goldens: Goldens, call: Any, edits: dict[str, Any], expected: list[tuple[str, ...]]
 ) -> None:
-    found = told(bench, call(), call(**edits))
+    found = said(goldens.of(call, call()), call(**edits))
     assert [word for word, _ in found] == [first for first, *_ in expected], found
     for (_, text), (_, *parts) in zip(found, expected, strict=True):
         assert all(part in text for part in parts), text
@@ -96,8 +100,8 @@ def check(model: Any, *args: Any, **kwargs: Any) -> Any:
     return lambda snapshot: snapshot.check_call(model, *args, **kwargs)
 
 
-def test_the_same_call_has_no_cause(bench: Bench) -> None:
-    assert told(bench, lm(), lm()) == []
+def test_the_same_call_has_no_cause(goldens: Goldens) -> None:
+    assert said(goldens.of(lm, lm()), lm()) == []
 
 
 def test_a_refactor_that_gives_the_same_is_no_cause(bench: Bench) -> None:
@@ -110,33 +114,33 @@ def test_a_refactor_before_a_change_is_not_named(bench: Bench) -> None:
     assert (word, text.startswith("Net computes otherwise: mean")) == ("computation", True), text
 
 
-def test_a_model_that_was_called_before_has_other_keys(bench: Bench) -> None:
+def test_a_model_that_was_called_before_has_other_keys(goldens: Goldens) -> None:
     model = transformer(seeded())
     model(TOKENS), model(TOKENS)
-    ((word, text),) = told(bench, lm(), check(model, TOKENS))
+    ((word, text),) = said(goldens.of(lm, lm()), check(model, TOKENS))
     assert word == "draws"
     assert text.startswith("blocks.0.mlp.drop draws dropout#2, in the golden dropout#0: ")
     assert "the model had been called 2 times more before" in text
 
 
-def test_another_seed_of_dropout(bench: Bench) -> None:
+def test_another_seed_of_dropout(goldens: Goldens) -> None:
     rngs = nnx.Rngs(params=0, dropout=3, default=20_000)
-    ((word, text),) = told(bench, lm(), check(transformer(rngs), TOKENS))
+    ((word, text),) = said(goldens.of(lm, lm()), check(transformer(rngs), TOKENS))
     assert (word, text) == ("seed", "the base keys of `dropout` are others")
 
 
-def test_an_edited_weight(bench: Bench) -> None:
+def test_an_edited_weight(goldens: Goldens) -> None:
     model = transformer(seeded())
     kernel = model.blocks[1].mlp.up.kernel
     kernel[...] = kernel[...].at[0, 0].add(0.5)
-    ((word, text),) = told(bench, lm(), check(model, TOKENS))
+    ((word, text),) = said(goldens.of(lm, lm()), check(model, TOKENS))
     assert (word, text) == ("weights", "blocks.1.mlp.up.kernel is not what the golden's call had")
 
 
-def test_an_edited_weight_and_another_activation(bench: Bench) -> None:
+def test_an_edited_weight_and_another_activation(goldens: Goldens) -> None:
     model = transformer(seeded(), act=nnx.silu)
     model.embed.embedding[...] = model.embed.embedding[...] * 1.5
-    found = told(bench, lm(), check(model, TOKENS))
+    found = said(goldens.of(lm, lm()), check(model, TOKENS))
     assert [word for word, _ in found] == ["weights", "computation"], found
 
 
@@ -151,8 +155,8 @@ def test_a_model_that_differs_is_what_an_output_follows_from(bench: Bench) -> No
     assert "the model that this test checked before differs: blocks." in causes[0].text
 
 
-def test_another_width(bench: Bench) -> None:
-    found = told(bench, lm(), lm(width=12))
+def test_another_width(goldens: Goldens) -> None:
+    found = said(goldens.of(lm, lm()), lm(width=12))
     assert {word for word, _ in found} == {"weights"}, found
     assert found[0][1] == "embed.embedding float32[11, 8] -> float32[11, 12] and 24 more leaves"
 
@@ -164,8 +168,8 @@ def test_another_width(bench: Bench) -> None:
         (TOKENS[:, :4], "argument 1 int32[1, 6] -> int32[1, 4]"),
     ],
 )
-def test_another_input(bench: Bench, tokens: Any, part: str) -> None:
-    found = told(bench, lm(), check(transformer(seeded()), tokens))
+def test_another_input(goldens: Goldens, tokens: Any, part: str) -> None:
+    found = said(goldens.of(lm, lm()), check(transformer(seeded()), tokens))
     assert found == [("inputs", part)]
 
 
@@ -178,10 +182,10 @@ def test_a_flag_of_the_call(bench: Bench) -> None:
     assert found == [("inputs", "argument deterministic true -> false")]
 
 
-def test_training_in_place_of_evaluation(bench: Bench) -> None:
+def test_training_in_place_of_evaluation(goldens: Goldens) -> None:
     model = convnet(seeded())
     model.eval()
-    found = told(bench, net(), check(model, IMAGE))
+    found = said(goldens.of(net, net()), check(model, IMAGE))
     assert [word for word, _ in found] == ["computation"] * 2, found
     assert (
         "stem.norm, body.norm compute otherwise: use_running_average false -> true" in found[0][1]
@@ -283,9 +287,9 @@ def test_gradients(bench: Bench) -> None:
     )
 
 
-def test_a_flag_of_jax_is_proven(bench: Bench) -> None:
+def test_a_flag_of_jax_is_proven(goldens: Goldens) -> None:
     before = jax.config.jax_threefry_partitionable
-    bench.write(lm())
+    bench = goldens.of(lm, lm())
     model = transformer(seeded())
     try:
         jax.config.update("jax_threefry_partitionable", not before)

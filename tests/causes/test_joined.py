@@ -15,6 +15,7 @@ from .test_mutations import seeded
 from .test_owners import List
 
 HOW = ["check_init", "check", "abstract"]
+EITHER = "the forms are told apart by one function, whatever shows their leaves"
 
 
 class Block(nnx.Module):
@@ -80,6 +81,7 @@ def causes(bench: Bench, how: str, make: Any, then: Any, now: Any) -> tuple[Any,
     return bench.causes(body(now))[0]
 
 
+@pytest.mark.product(EITHER)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(
     ("then", "now", "rule"),
@@ -100,6 +102,7 @@ def test_a_stack_and_a_list_draw_other_keys(
     assert all(path.endswith("up.kernel") for path in drawn.leaves)
 
 
+@pytest.mark.product(EITHER)
 @pytest.mark.parametrize("how", ["check_init", "check"])
 @pytest.mark.parametrize("name", ["blocks", "layers"])
 def test_slices_of_a_stack_are_the_stack(bench: Bench, how: str, name: str) -> None:
@@ -115,6 +118,7 @@ def test_of_slices_the_edited_one_is_named(bench: Bench, how: str) -> None:
     assert found[1].leaves == ("blocks.1.up.kernel",)
 
 
+@pytest.mark.product(EITHER)
 @pytest.mark.parametrize("how", ["check_init", "check"])
 @pytest.mark.parametrize(
     ("then", "now", "text"),
@@ -162,6 +166,7 @@ class Scaled(nnx.Module):
             self.norms = nnx.split_rngs(splits=3)(nnx.vmap(make, in_axes=0, out_axes=0))(rngs)
 
 
+@pytest.mark.product(EITHER)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("forms", [("list", "stack"), ("stack", "list")])
 def test_a_stack_of_another_constant_is_another_initializer(

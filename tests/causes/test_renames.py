@@ -76,6 +76,7 @@ RULES: list[tuple[str, Any, Any, int, set[str], str]] = [
 ]
 
 
+@pytest.mark.product("the same rules are found, from whatever tells the leaves")
 @pytest.mark.parametrize("how", ["check_init", "check", "abstract"])
 @pytest.mark.parametrize(("name", "then", "now", "seed", "expected", "text"), RULES)
 def test_a_rule_is_one_cause(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import re
@@ -29,6 +30,8 @@ _TOLD = ("JAX_NUM_CPU_DEVICES", "JAX_DEFAULT_MATMUL_PRECISION")
 _READ_ONCE = ("JAX_", "XLA_FLAGS", "CUDA_", "PYTHON")
 _OWN = ("PYTHONPATH", *_TOLD)  # each fork has its own
 _REFUSED = "refused"
+# What a fork need not load anew: hypothesis takes longer than all the rest.
+LEFT_OUT = ("-p", "no:hypothesispytest")
 # JAX, and what holds on to it once it is imported.
 _HIDDEN = ("jax", "jaxlib", "flax", "optax", "orbax", "chex", "etils", "treescope")
 
@@ -75,7 +78,7 @@ class Forks:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             with Path(os.devnull).open("rb") as nothing:
                 fds = [file.fileno() for file in (nothing, out, err)]
-                asked = {"args": list(args), "path": str(path), "environ": environ}
+                asked = {"args": [*LEFT_OUT, *args], "path": str(path), "environ": environ}
                 answer = _ask(self.address, {**asked, "workers": self.address}, fds)
             if answer == _REFUSED:
                 raise RuntimeError("this run cannot be forked: run_fresh")
@@ -163,6 +166,8 @@ def _serve(number: int) -> None:
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [path for path in sys.path[1:] if path not in own]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()  # a fork's collections leave the pages shared that were there before it
     with socket.socket(fileno=number) as server:
         while True:
             client, _ = server.accept()

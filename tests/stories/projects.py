@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import jax
 import pytest
-from forks import Forks, Workers, settings
+from forks import LEFT_OUT, Forks, Workers, settings
 
 # JAX cannot be imported twice: it must be here before pytester's first run brings it.
 import pytest_nnxrng.check.snapshot  # noqa: F401
@@ -145,6 +145,8 @@ def _outcomes(result: pytest.RunResult) -> dict[str, int]:
 class Project:
     """A project in a folder of its own; every method that changes it returns it."""
 
+    left_out = LEFT_OUT
+
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pytester = pytester
         self.monkeypatch = monkeypatch
@@ -224,6 +226,7 @@ class Project:
         if not any(str(arg).startswith("--reruns") for arg in args):
             # Under workers it leaves a thread behind, which in its older versions never rests.
             args = ("-p", "no:rerunfailures", *args)
+        args = (*self.left_out, *args)
         plugins: list[object] = [self.imports]
         if any(str(arg).startswith(("-n", "--tx")) for arg in args):
             plugins.append(Workers(_forks().address))

@@ -16,6 +16,11 @@ import pytest
 from projects import Project
 from repositories import Repository, git
 
+DEAR = (
+    "Starts the tests of another revision in a process, as other stories here do; "
+    "tests/unit/against holds the parts."
+)
+
 TESTS = """
 import jax.numpy as jnp
 from models import MLP
@@ -36,6 +41,7 @@ def repository(project: Project) -> Repository:
     return Repository(project).commit()
 
 
+@pytest.mark.dear(DEAR)
 def test_a_refactor_that_changes_nothing_is_silent(repository: Repository):
     repository.project.change("models.py", "nnx.relu(self.layer1(x))", "nnx.relu(self.hidden(x))")
     repository.project.change(
@@ -76,6 +82,7 @@ def test_goldens_in_the_repository_are_neither_read_nor_written(repository: Repo
     run.says("The code is the same as in HEAD")
 
 
+@pytest.mark.dear(DEAR)
 def test_what_the_revision_cannot_run_is_told_apart_from_what_is_new(repository: Repository):
     project = repository.project
     project.change("models.py", "class Net", "class Wide(MLP):\n    pass\n\n\nclass Net")
@@ -103,6 +110,7 @@ def test_what_the_revision_cannot_run_is_told_apart_from_what_is_new(repository:
     )
 
 
+@pytest.mark.dear(DEAR)
 def test_a_check_that_comes_before_a_failure_there_is_compared(repository: Repository):
     project = repository.project
     project.change("models.py", "class Net", "NEW = 1\n\n\nclass Net").change("models.py", *FEWER)
@@ -118,6 +126,7 @@ def test_a_check_that_comes_before_a_failure_there_is_compared(repository: Repos
     assert run.figures.endswith("1 the same, 1 changed, 1 that it cannot run")
 
 
+@pytest.mark.dear(DEAR)
 def test_where_nothing_was_compared_the_run_is_an_error(repository: Repository):
     project = repository.project
     project.change("models.py", "class MLP", "class Old")
@@ -139,6 +148,7 @@ def test_tests_of_no_module_of_the_project_prove_nothing(repository: Repository)
     run.says("the tests import no module of", "which are the same on both sides")
 
 
+@pytest.mark.dear(DEAR)
 def test_with_workers_a_report_and_a_selection(repository: Repository):
     repository.project.change("models.py", *FEWER)
     alone = repository.project.run("--nnx-against=main", "-k", "mlp")
@@ -156,6 +166,7 @@ def test_with_workers_a_report_and_a_selection(repository: Repository):
     assert (obtained / "test_mlp.output.json").exists()
 
 
+@pytest.mark.dear(DEAR)
 @pytest.mark.parametrize("revision", ["HEAD~1", "v1", "merge-base:side"])
 def test_a_revision_by_other_names(repository: Repository, revision: str):
     git(repository.path, "tag", "v1")
@@ -201,6 +212,7 @@ def test_options_that_write_are_refused(repository: Repository):
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "refactor.md"
 
 
+@pytest.mark.dear(DEAR)
 def test_git_finds_the_commit_that_moved_the_model(project: Project):
     """By the documentation's own lines, past a commit that cannot be imported."""
     project.write({"models.py": "import numpy\n\n\ndef make():\n    return numpy.arange(3.0)\n"})
@@ -274,6 +286,7 @@ os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])
 """
 
 
+@pytest.mark.dear(DEAR)
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_ended_leaves_nothing(
     repository: Repository, tmp_path_factory: pytest.TempPathFactory, ended_by: signal.Signals
@@ -335,6 +348,7 @@ def packaged(project: Project) -> Repository:
     return Repository(project).commit()
 
 
+@pytest.mark.dear(DEAR)
 def test_an_editable_package_in_a_folder_of_a_monorepo(packaged: Repository):
     project = packaged.project.change("parts/one/src/pkg/models.py", *FEWER)
     project.env(PYTHONPATH=f"{project.path}/parts/one/src:{os.environ.get('PYTHONPATH', '')}")
@@ -345,6 +359,7 @@ def test_an_editable_package_in_a_folder_of_a_monorepo(packaged: Repository):
     assert packaged.bytes() == before
 
 
+@pytest.mark.dear(DEAR)
 def test_a_plain_install_that_is_not_the_checkout_is_refused(packaged: Repository):
     project, site = packaged.project, packaged.path / "site/site-packages"
     shutil.copytree(project.path / "parts/one/src/pkg", site / "pkg")
@@ -386,6 +401,7 @@ def test_what_another_interpreter_gives(project: Project, other_python: Path):
     assert sorted(p for p in project.path.rglob("*") if "__pycache__" not in p.parts) == before
 
 
+@pytest.mark.dear(DEAR)
 def test_another_revision_under_another_interpreter(repository: Repository, other_python: Path):
     repository.project.change("models.py", *FEWER)
     run = repository.against("main", f"--nnx-against-python={other_python}")

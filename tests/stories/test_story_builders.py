@@ -91,6 +91,7 @@ def script(call: str, count: int, options: str = "") -> str:
     return text.replace("OPTIONS", options)
 
 
+@pytest.mark.product("rngs are found before it is known whether the model is built")
 @pytest.mark.parametrize("options", ["", "abstract=True"])
 @pytest.mark.parametrize("name", WITH_RNGS)
 def test_rngs_are_found_wherever_they_are(project: Project, name: str, options: str):
@@ -105,6 +106,7 @@ def test_rngs_are_found_wherever_they_are(project: Project, name: str, options: 
     project.run().came_to(failed=1).says("why draws: 1 more key is drawn from `params`")
 
 
+@pytest.mark.product("rngs are found before it is known whether the model is built")
 @pytest.mark.parametrize("options", ["", "abstract=True"])
 @pytest.mark.parametrize("name", WITHOUT)
 def test_keys_of_a_builders_own_are_followed(project: Project, name: str, options: str):

@@ -16,6 +16,11 @@ from projects import Project, Run
 
 from pytest_nnxrng.device import resolve
 
+DEAR = (
+    "Needs a process of its own, where JAX has not started; other stories here show such "
+    "a run, tests/unit/device the parts."
+)
+
 GPU = Path("/dev/nvidia0").exists()
 TWO = ("--nnx-cpu-devices=2", "--nnx-device=cpu:0,cpu:1")
 
@@ -155,6 +160,7 @@ def test_fixtures_of_any_scope_are_set_up_under_the_device(project: Project, mor
     project.test(FIXTURES).run_apart(*TWO, *more).came_to(passed=7)
 
 
+@pytest.mark.dear(DEAR)
 def test_in_any_order(project: Project):
     project.test(FIXTURES).write({"conftest.py": """
         def pytest_collection_modifyitems(items):
@@ -164,6 +170,7 @@ def test_in_any_order(project: Project):
     project.run_apart(*TWO).came_to(passed=7)
 
 
+@pytest.mark.dear(DEAR)
 def test_methods_of_unittest_and_getfixturevalue_run_on_the_first(project: Project):
     project.test("""
         import unittest
@@ -195,6 +202,7 @@ def test_methods_of_unittest_and_getfixturevalue_run_on_the_first(project: Proje
     run.says("Run on one device alone, of cpu:1, cpu:0: 2.", "1 matched")
 
 
+@pytest.mark.dear(DEAR)
 def test_a_test_may_choose_its_devices_itself(project: Project):
     project.test("""
         import jax
@@ -232,6 +240,7 @@ def test_a_test_may_choose_its_devices_itself(project: Project):
         assert found == {"test_indirect[cpu-1]", "test_indirect[cpu].1.json", "test_direct[cpu-1]"}
 
 
+@pytest.mark.dear(DEAR)
 def test_a_project_that_parametrises_the_fixture_keeps_its_ids(project: Project):
     project.write({"conftest.py": """
         import jax
@@ -264,6 +273,7 @@ WRITES = """
 """
 
 
+@pytest.mark.dear(DEAR)
 @pytest.mark.parametrize("order", ["listed", "reversed", "workers"])
 def test_only_the_first_device_writes_in_whatever_order(project: Project, order: str):
     project.test(WRITES)
@@ -288,6 +298,7 @@ def test_only_the_first_device_writes_in_whatever_order(project: Project, order:
     project.run_apart(*TWO, *more, "-k", "not 3").came_to(passed=6).says("6 matched")
 
 
+@pytest.mark.dear(DEAR)
 def test_the_command_that_a_failure_ends_with_accepts_it(project: Project):
     project.test(WRITES).run_apart(*TWO, "--nnx-update-snapshots")
     run = project.run_apart(*TWO).came_to(passed=7, failed=1)
@@ -383,6 +394,7 @@ def test_an_absent_device_stops_the_run_and_says_why(project: Project, workers: 
     run.does_not_say("passed", "Traceback", "INTERNALERROR", "created")
 
 
+@pytest.mark.dear(DEAR)
 @pytest.mark.parametrize(
     ("platforms", "args"),
     [
@@ -412,6 +424,7 @@ REASONS = {
 }
 
 
+@pytest.mark.dear(DEAR)
 @pytest.mark.skipif(GPU, reason="there is a GPU")
 @pytest.mark.parametrize("platforms", REASONS)
 def test_whatever_jax_platforms_says_no_run_is_on_the_cpu_in_silence(
@@ -495,6 +508,7 @@ def test_text_that_names_no_device_is_one_usage_error(project: Project, text: st
 # -- unused goldens and devices --------------------------------------------------------------
 
 
+@pytest.mark.dear(DEAR)
 def test_goldens_of_other_devices_survive_pruning(project: Project):
     project.test(
         TESTS
@@ -522,6 +536,7 @@ def test_goldens_of_other_devices_survive_pruning(project: Project):
 # -- values on other devices -----------------------------------------------------------------
 
 
+@pytest.mark.dear(DEAR)
 def test_a_value_on_another_device_is_worth_a_warning(project: Project):
     project.test("""
         import jax
@@ -582,6 +597,7 @@ def test_a_precision_reaches_a_jax_that_is_imported_already(project: Project):
     project.run().came_to(passed=1)
 
 
+@pytest.mark.dear(DEAR)
 def test_a_worker_whose_device_does_not_start_says_so_in_its_tests(project: Project):
     project.test("def test_it(rngs): pass").write({"conftest.py": """
         import os
@@ -611,6 +627,7 @@ def recorded(project: Project, name: str) -> dict[str, object]:
     return dict(found["environment"])
 
 
+@pytest.mark.dear(DEAR)
 def test_the_precision_of_matmuls_is_set_and_recorded(project: Project):
     project.test("""
         import jax
@@ -633,6 +650,7 @@ def test_a_precision_that_jax_does_not_know(project: Project):
     run.says("nnx_matmul_precision: 'tf32' is not a precision. default, high, highest")
 
 
+@pytest.mark.dear(DEAR)
 def test_the_precision_that_moved_a_build_is_named(project: Project):
     project.test("""
         import jax
@@ -654,6 +672,7 @@ def test_the_precision_that_moved_a_build_is_named(project: Project):
     run.says("environment: jax_default_matmul_precision float32 -> unset: layer1.kernel, equal to")
 
 
+@pytest.mark.dear(DEAR)
 def test_an_output_that_moved_names_what_changed_around_it(project: Project):
     project.test("""
         import jax
@@ -723,6 +742,7 @@ def test_weights_of_another_platform_are_held_to_the_same_tolerance(project: Pro
     project.run().came_to(failed=1)
 
 
+@pytest.mark.dear(DEAR)
 def test_deterministic_gpus_need_a_gpu_that_was_asked_for(project: Project):
     project.test("""
         import os
@@ -736,6 +756,7 @@ def test_deterministic_gpus_need_a_gpu_that_was_asked_for(project: Project):
     run.says("flags --xla_gpu_deterministic_ops=true")
 
 
+@pytest.mark.dear(DEAR)
 def test_workers_share_the_memory_of_a_gpu(project: Project):
     project.test("""
         import os
@@ -753,6 +774,7 @@ def test_workers_share_the_memory_of_a_gpu(project: Project):
     project.run_apart("-n", "2").came_to(failed=1).says("preallocate unset")
 
 
+@pytest.mark.dear(DEAR)
 def test_gpus_are_spread_over_workers(project: Project):
     project.test("""
         import os

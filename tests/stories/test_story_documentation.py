@@ -12,6 +12,8 @@ from pages import DOCS, WRITE, told
 from projects import Project
 from repositories import git
 
+DEAR = "A long page; the README's is run."
+
 
 def _holds(page: Path, project: Project, whole: bool = True, short: bool = True) -> None:
     text = told(page, project, whole=whole, short=short)
@@ -40,10 +42,12 @@ def test_the_readme(empty: Project) -> None:
     _holds(DOCS.parent / "README.md", empty)
 
 
+@pytest.mark.dear(DEAR)
 def test_the_tutorial(empty: Project) -> None:
     _holds(DOCS / "tutorial.md", empty, short=False)
 
 
+@pytest.mark.dear(DEAR)
 def test_the_gallery(empty: Project) -> None:
     if not hasattr(nnx, "use_eager_sharding"):  # Flax 0.11 never shards what it makes
         off = contextlib.nullcontext

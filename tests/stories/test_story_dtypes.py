@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from projects import Project
+
+DEAR = "Both ways at once, of what other stories here show."
 
 EVERY = """
 import jax
@@ -70,6 +73,7 @@ def seed():
 """
 
 
+@pytest.mark.dear(DEAR)
 def test_every_dtype_round_trips_through_another_process_and_workers(project: Project):
     project.test(EVERY)
     alone = project.update()

@@ -10,6 +10,8 @@ import os
 import pytest
 from projects import Project
 
+DEAR = "Another way to start JAX in a process of its own; other stories here show one."
+
 COUNTS = """
     import jax
 
@@ -28,22 +30,26 @@ def test_virtual_cpu_devices_are_there_in_every_process(project: Project, worker
     project.run_apart("--nnx-cpu-devices=2", *workers).came_to(failed=1).says("2 devices")
 
 
+@pytest.mark.dear(DEAR)
 def test_a_conftest_that_starts_jax_starts_it_with_them(project: Project):
     project.test(COUNTS).write({"conftest.py": "import jax\njax.devices()"})
     project.run_apart("--nnx-cpu-devices=4").came_to(passed=1)
 
 
+@pytest.mark.dear(DEAR)
 def test_jax_imported_but_not_started_gets_them(project: Project):
     project.test(COUNTS).write({"early.py": "import jax"}).env(PYTHONPATH=_with(project))
     project.run_apart("-p", "early", "--nnx-cpu-devices=4").came_to(passed=1)
 
 
+@pytest.mark.dear(DEAR)
 def test_a_plugin_that_a_conftest_names_sets_them_too(project: Project):
     project.test(COUNTS).write({"conftest.py": "pytest_plugins = ['pytest_nnxrng.plugin']"})
     project.env(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1").ini("nnx_cpu_devices = 4")
     project.run_apart().came_to(passed=1)
 
 
+@pytest.mark.dear(DEAR)
 def test_a_conftest_that_asks_for_others_is_overruled(project: Project):
     text = "import jax\njax.config.update('jax_num_cpu_devices', 2)"
     project.test(COUNTS).write({"conftest.py": text})

@@ -52,6 +52,7 @@ MOVES = {
 }
 
 
+@pytest.mark.product("workers report a moved golden as one process does, whatever moved")
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("case", MOVES)
 def test_a_run_says_whose_golden_it_equals_and_moves_it_when_asked(
@@ -186,6 +187,7 @@ def another_platform_s(project: Project, stem: str) -> None:
     held.with_name(f"{stem}@gpu.{number}.safetensors").write_bytes(held.read_bytes())
 
 
+@pytest.mark.product("the flag decides that goldens move, the file where to")
 @pytest.mark.parametrize("flag", ["--nnx-move-snapshots", "--nnx-update-snapshots"])
 @pytest.mark.parametrize("file", [FILE, "tests/unit/test_arrays.py"])
 def test_the_goldens_of_other_platforms_move_along(project: Project, flag: str, file: str):

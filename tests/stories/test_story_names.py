@@ -67,6 +67,7 @@ def test_goldens_under_old_names_match_untouched(aged: Project):
         assert aged.times() == times
 
 
+@pytest.mark.product("both flags go one way through workers")
 @pytest.mark.parametrize("flag", ["--nnx-update-snapshots", "--nnx-move-snapshots"])
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_an_update_moves_them(aged: Project, flag: str, workers: tuple[str, ...]):

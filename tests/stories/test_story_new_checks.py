@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from projects import Project
 
+DEAR = "Workers report a check as one process does: test_story_workers."
+
 TEST = """
 import jax.numpy as jnp
 
@@ -67,6 +69,7 @@ def test_a_step_that_is_made_twice_is_a_change(project: Project):
     run.says("test_it.1: ").does_not_say("is new")
 
 
+@pytest.mark.dear(DEAR)
 def test_the_same_under_workers(project: Project):
     project.test(TEST).made()
     project.change(FILE, A, NEW + A)

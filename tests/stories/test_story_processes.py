@@ -8,6 +8,8 @@ import pytest
 
 from tests.stories.processes import CONFTEST, run
 
+DEAR = "Starts two processes that start JAX together, as other stories here do."
+
 MODEL = """
 import jax
 import numpy as np
@@ -118,6 +120,7 @@ def test_a_mismatch_in_one_shard_fails_in_all(hosts):
         end.says("1 matched, 2 written.")
 
 
+@pytest.mark.dear(DEAR)
 def test_what_fails_in_one_process_fails_in_all_and_writes_nothing(hosts):
     hosts.test(
         """
@@ -164,6 +167,7 @@ def test_what_fails_in_one_process_fails_in_all_and_writes_nothing(hosts):
     assert hosts.manifests() == {"test_good.1.json"}
 
 
+@pytest.mark.dear(DEAR)
 def test_processes_that_run_other_tests_are_stopped(hosts):
     first, second = run(hosts.path, "--nnx-update-snapshots", more={1: ["-k", "small"]})
     assert first.ret == second.ret == 1, first.text + second.text
@@ -173,6 +177,7 @@ def test_processes_that_run_other_tests_are_stopped(hosts):
     assert hosts.goldens() == {}
 
 
+@pytest.mark.dear(DEAR)
 def test_processes_started_with_other_options(hosts):
     first, second = run(hosts.path, "-k", "small", more={0: ["--nnx-update-snapshots"]})
     assert first.ret == second.ret == 1, first.text + second.text
@@ -180,6 +185,7 @@ def test_processes_started_with_other_options(hosts):
     assert hosts.goldens() == {}
 
 
+@pytest.mark.dear(DEAR)
 def test_a_process_that_is_killed_leaves_the_goldens_whole(hosts):
     assert all(end.ret == 0 for end in run(hosts.path, "--nnx-update-snapshots"))
     goldens = hosts.goldens()

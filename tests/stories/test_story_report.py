@@ -26,6 +26,7 @@ def everything(path: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.product("where the report lies is decided before workers are")
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("report", [".", "out", "tests", "ci/out"])
 def test_tests_outside_of_rootdir_are_written_inside_of_the_report(
@@ -103,6 +104,7 @@ def test_what_is_not_ours_stays_and_is_a_usage_error(project: Project, case: str
     assert everything(project.path) == before
 
 
+@pytest.mark.product("a link is refused before what it leads to is looked at")
 @pytest.mark.parametrize("linked", ["obtained", "report.json"])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_in_the_report_s_folder_is_not_followed(project: Project, linked: str, there: bool):

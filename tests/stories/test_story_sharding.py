@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+DEAR = "Eight devices need a process of their own; another story here shows one."
+
 MODEL = """
 import contextlib
 
@@ -92,6 +94,7 @@ def test_sharding_is_recorded_when_it_is_asked_for(sharded):
     run.says("why sharding: annotated P(None, 'model') -> P('model'): up.kernel")
 
 
+@pytest.mark.dear(DEAR)
 def test_a_kernel_that_is_no_longer_split_is_named(sharded):
     sharded.test(TEST.replace("SHARDING", "True")).made()
     made_on_one = sharded.goldens()
@@ -182,6 +185,7 @@ def test_also_is_for_check_init(project):
     project.update().came_to(failed=1).says("also=... builds the model, which check_init does")
 
 
+@pytest.mark.dear(DEAR)
 def test_built_over_meshes(sharded):
     sharded.test(
         """

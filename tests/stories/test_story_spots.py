@@ -7,6 +7,8 @@ import json
 import pytest
 from projects import Project
 
+DEAR = "Workers are shown by another story here."
+
 MODELS = """
 import jax
 import jax.numpy as jnp
@@ -142,6 +144,7 @@ def test_a_changed_initializer_is_named_with_its_ratio(project: Project, workers
     assert run.words.count(" why ") == 1
 
 
+@pytest.mark.dear(DEAR)
 def test_workers_say_the_same(project: Project):
     elsewhere(project.made())
     project.run_workers().came_to(passed=1).says("1 matched.", SPOTTED)
