@@ -55,6 +55,7 @@ copybutton_only_copy_prompt_lines = True
 html_static_path = ["_static"]
 html_css_files = ["cards.css"]
 html_theme = "furo"
+pygments_style = "default"  # in which a diff is red and green
 html_title = "pytest-nnxrng"
 html_theme_options = {
     "source_repository": SOURCE,
