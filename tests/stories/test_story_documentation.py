@@ -57,6 +57,20 @@ def test_the_gallery(empty: Project) -> None:
         _holds(CARDS / f"{word}.html", card)
 
 
+def test_the_refactors_of_the_examples(empty: Project) -> None:
+    folder = DOCS.parent / "examples" / "refactor"
+    empty.write({path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")})
+    git(empty.path, "add", "--all")
+    git(empty.path, "commit", "--quiet", "--message", "as it was")
+    for diff, said in {
+        "tidy": "4 the same",
+        "sorted": "keys are drawn from `params` in another order (down before up)",
+    }.items():
+        git(empty.path, "apply", str(folder / f"{diff}.diff"))
+        empty.run("--nnx-against=HEAD").says(said)
+        git(empty.path, "checkout", "--quiet", "encoder.py")
+
+
 def test_the_blocks_of_python(project: Project) -> None:
     project.ini("filterwarnings =", "    error::pytest_nnxrng.SnapshotWarning")
     count = written(project)
