@@ -159,12 +159,15 @@ class Project:
         there = subprocess.run([self.python, "-c", ask], capture_output=True, text=True, check=True)
         here = sysconfig.get_paths()["purelib"]
         (Path(there.stdout.strip()) / "here.pth").write_text(f"{here}\n", encoding="utf-8")
-        command = [self.python, "-m", "pip", "install", "-q", self.package.wanted]
+        command = [str(self.python), "-m", "pip", "install", "-q", self.package.wanted]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+            trouble = "" if done.returncode == 0 else _last(done.stderr)
         except subprocess.TimeoutExpired:
-            return f"not installed in {LONG} s"
-        return "" if done.returncode == 0 else _last(done.stderr)
+            trouble = f"not installed in {LONG} s"
+        if trouble:
+            shutil.rmtree(venv)
+        return trouble
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -173,7 +176,7 @@ class Project:
             "PYTHONPATH": str(ROOT),
             **self.package.environment,
         }
-        command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
+        command = [str(self.python), "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
         command += ["-W", "ignore"]  # the package's own warnings
         return subprocess.run(
             command,

@@ -64,7 +64,7 @@ def test_the_refactors_of_the_examples(empty: Project) -> None:
     git(empty.path, "commit", "--quiet", "--message", "as it was")
     for diff, said in {
         "tidy": "4 the same",
-        "sorted": "keys are drawn from `params` in another order (down before up)",
+        "sorted": "keys are drawn from `params` in another order (down before norm)",
     }.items():
         git(empty.path, "apply", str(folder / f"{diff}.diff"))
         empty.run("--nnx-against=HEAD").says(said)
