@@ -52,7 +52,10 @@ napoleon_numpy_docstring = False
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+html_static_path = ["_static"]
+html_css_files = ["cards.css"]
 html_theme = "furo"
+pygments_style = "default"  # in which a diff is red and green
 html_title = "pytest-nnxrng"
 html_theme_options = {
     "source_repository": SOURCE,
@@ -80,3 +83,9 @@ def _read(app: Any, name: str, source: list[str]) -> None:
         prefix = "repo:" if folder == "." else f"repo:{folder}/"
         text = file.read_text(encoding="utf-8")
         source[0] = re.sub(r"\]\((?!https?:|#)", f"]({prefix}", text)
+    elif name == "gallery":  # each cause with the card that the page of its run shows
+        source[0] = re.sub(r"(?ms)^## `(\w+)`$.*?(?=^\*\*What to do)", _with_card, source[0])
+
+
+def _with_card(section: re.Match[str]) -> str:
+    return f"{section[0]}```{{raw}} html\n:file: cards/{section[1]}.html\n```\n\n"

@@ -40,10 +40,11 @@ class Redirect(MetaPathFinder):
 
     def __init__(self, job: Job, installed: Sequence[str]) -> None:
         self.job = job
-        self.checkout, self.tree = os.path.realpath(job.checkout), os.path.realpath(job.tree)
-        self.installed = tuple(installed)
-        self.here = packages.offered(packages.roots(Path(self.checkout)))
-        self.there = packages.offered(packages.roots(Path(self.tree)))
+        self.checkout: str = os.path.realpath(job.checkout)
+        self.tree: str = os.path.realpath(job.tree)
+        self.installed: tuple[str, ...] = tuple(installed)
+        self.here: dict[str, Path] = packages.offered(packages.roots(Path(self.checkout)))
+        self.there: dict[str, Path] = packages.offered(packages.roots(Path(self.tree)))
         self.asked: set[str] = set()
         self.known: dict[str, str | None] = {}
         self.copies: dict[str, str] = {}  # packages that are installed as copies of ours

@@ -51,11 +51,14 @@ class Side:
     def __init__(
         self, found: revision.Revision | None, python: Interpreter | None, root: Path
     ) -> None:
-        self.revision, self.python = found, python
-        self.top = revision.top(root) or root if found is None else found.top
-        self.folder = Folder()
-        self.goldens = self.folder.path / "goldens"
-        self.tree = self.top if found is None else self.folder.path / "tree" / self.top.name
+        self.revision: revision.Revision | None = found
+        self.python: Interpreter | None = python
+        self.top: Path = revision.top(root) or root if found is None else found.top
+        self.folder: Folder = Folder()
+        self.goldens: Path = self.folder.path / "goldens"
+        self.tree: Path = self.top
+        if found is not None:
+            self.tree = self.folder.path / "tree" / self.top.name
         self.notes: list[str] = []
 
     @classmethod

@@ -25,7 +25,7 @@ class Folder:
     def __init__(self) -> None:
         _sweep(Path(tempfile.gettempdir()))
         try:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+            self.path: Path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
             self._lock: IO[str] | None = (self.path / _LOCK).open("w")
         except OSError as error:
             raise BadSetting(

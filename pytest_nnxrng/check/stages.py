@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
-
 from pytest_nnxrng.check.lookup import Found
 from pytest_nnxrng.check.state import CheckOptions, TestChecks
 from pytest_nnxrng.check.variants import Variant
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.device.notation import Device
 from pytest_nnxrng.golden.errors import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Status
@@ -47,7 +46,7 @@ class Asked:
     kind: str  # "value" (check), "init" (check_init) or "call" (check_call)
     value: Any
     where: str
-    device: jax.Device
+    device: Device
     build: Build | None = None
     repeats: bool = True
     variants: tuple[Variant, ...] = ()

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from pytest_nnxrng.check.memory import Memory
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.compare.tolerance import Tolerance, tolerance
+from pytest_nnxrng.device.notation import Device
 from pytest_nnxrng.golden import store
 from pytest_nnxrng.golden.inventory import Folders
 from pytest_nnxrng.golden.lost import Lost
@@ -148,7 +147,7 @@ class TestChecks:
     identity: Identity
     test_file: Path
     settings: Settings
-    platform_device: Callable[[], jax.Device]
+    platform_device: Callable[[], Device]
     rootdir: Path = field(default_factory=Path)
     given: Callable[[], dict[str, Any]] = dict
     progress: Progress = field(default_factory=Progress)

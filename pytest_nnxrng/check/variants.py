@@ -19,6 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from pytest_nnxrng.check.state import SnapshotError
 from pytest_nnxrng.compare.differences import Comparison, compare
 from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.device.notation import Device
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.placement import axes
 from pytest_nnxrng.nnx.flatten import flatten, is_node
@@ -69,7 +70,7 @@ def built_alike(
     model: Any,
     build: Build | None,
     tolerance: Tolerance,
-    device: jax.Device,
+    device: Device,
 ) -> tuple[Variant, ...]:
     """Build in each of these ways, on copies of the arguments, and compare with ``model``.
 
@@ -132,7 +133,7 @@ def _under(mesh: Mesh) -> AbstractContextManager[Any]:
     return mesh if enter is None else enter(mesh)
 
 
-def _mesh(model: Any, device: jax.Device) -> Mesh:
+def _mesh(model: Any, device: Device) -> Mesh:
     """A mesh of the axes that the model's metadata names, over as many devices as these divide."""
     devices = jax.devices(device.platform)  # in all processes in one order
     if len(devices) < 2:

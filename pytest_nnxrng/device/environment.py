@@ -14,6 +14,8 @@ import flax
 import jax
 import jaxlib
 
+from pytest_nnxrng.device.notation import Device
+
 # Flags of jax.config that were seen to move random bits or results.
 FLAGS = (
     "jax_default_prng_impl",
@@ -35,7 +37,7 @@ _FEATURES = ("fma", "avx2", "avx512f", "avx512_fp16", "amx_bf16")
 _NEUTRAL_XLA_FLAGS = ("dump", "host_platform_device_count", "persistent_cache")
 
 
-def read(device: jax.Device) -> dict[str, Any]:
+def read(device: Device) -> dict[str, Any]:
     """The environment that decides the numbers computed on ``device``: JSON scalars by name."""
     found: dict[str, Any] = {
         "jax": jax.__version__,

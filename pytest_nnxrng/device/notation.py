@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_nnxrng.run.settings import BadSetting, DeviceName
 
 PLATFORMS = ("cpu", "gpu", "tpu", "cuda", "rocm")
 ALL = "all"
+Device: TypeAlias = Any  # a jax.Device, of which jaxlib 0.12 has no stubs
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,5})\Z")
 # What JAX's platforms are called in JAX_PLATFORMS, by the names that are asked for.
 _PROVIDERS = {
@@ -21,11 +22,11 @@ _PROVIDERS = {
     "tpu": ("tpu",),
 }
 # Without one of these files JAX does not try, and does not say so.
-NODES = {
+NODES: dict[str, tuple[str, ...]] = {
     "cuda": ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"),
     "rocm": ("/dev/kfd", "/dev/dxg"),
 }
-PLUGINS = {
+PLUGINS: dict[str, tuple[str, ...]] = {
     "cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
     "rocm": ("jax_rocm60_plugin", "jax_rocm7_plugin"),
 }

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.device import hardware, notation
-from pytest_nnxrng.device.notation import ALL, DeviceName, Place
+from pytest_nnxrng.device.notation import ALL, Device, DeviceName, Place
 from pytest_nnxrng.device.startup import CPU_DEVICES, PREALLOCATE, PRECISION, worker
 from pytest_nnxrng.run.settings import BadSetting, MissingDevice
 
@@ -28,7 +28,7 @@ class TooFewDevices(Exception):
     """A mesh needs more devices than there are; the message says where to get them."""
 
 
-def default() -> jax.Device:
+def default() -> Device:
     """JAX's default device.
 
     Raises:
@@ -66,7 +66,7 @@ def resolve(names: Sequence[DeviceName]) -> tuple[Place, ...]:
     return tuple(made)
 
 
-def of(value: object, source: str) -> jax.Device:
+def of(value: object, source: str) -> Device:
     """A ``jax.Device`` as it is, or the device that a text names.
 
     Raises:
@@ -101,7 +101,7 @@ def missing(of: Sequence[Place]) -> str:
     return f"{'; '.join(place.missing for place in of)}. Available: {have or 'none'}"
 
 
-def serves(name: DeviceName, device: jax.Device) -> bool:
+def serves(name: DeviceName, device: Device) -> bool:
     """Whether ``device`` is what ``name`` names."""
     devices, _ = _devices(name.platform)
     return device in (devices if name.number is None else devices[name.number : name.number + 1])
@@ -178,7 +178,7 @@ def make_cpu_devices(number: int) -> None:
         )
 
 
-def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
+def mesh(device: Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
     """A mesh with these axes, in this order, over devices of the platform of ``device``.
 
     ``device`` is the first of it.
@@ -209,7 +209,7 @@ def mesh(device: jax.Device, axes: Mapping[str, int]) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(chosen, tuple(axes))
 
 
-def _devices(platform: str) -> tuple[list[jax.Device], str]:
+def _devices(platform: str) -> tuple[list[Device], str]:
     """The devices of a platform, or why there are none."""
     # Not RuntimeError alone: JAX_PLATFORMS=cuda without a GPU raises a bare AssertionError.
     try:

@@ -26,7 +26,7 @@ _MEMORY = (
 # A superset of --xla_gpu_exclude_nondeterministic_ops, and known to older versions, too.
 DETERMINISTIC = "--xla_gpu_deterministic_ops"
 # What tells the runtime of each vendor which of its devices a process may see.
-VISIBLE = {
+VISIBLE: dict[str, tuple[str, ...]] = {
     "cuda": ("CUDA_VISIBLE_DEVICES",),
     "rocm": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
     "tpu": ("TPU_VISIBLE_CHIPS",),

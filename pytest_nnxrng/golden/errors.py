@@ -22,7 +22,9 @@ class GoldenError(Exception):
     def __init__(self, path: Path, problem: str, remedy: str, *, replaceable: bool) -> None:
         problem = shown(problem)
         super().__init__(f"{path}: {problem}. {remedy}")
-        self.path, self.problem, self.remedy = path, problem, remedy
+        self.path: Path = path
+        self.problem: str = problem
+        self.remedy: str = remedy
         self.replaceable = replaceable
 
 

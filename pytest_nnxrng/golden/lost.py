@@ -47,7 +47,10 @@ class Lost:
     def __init__(
         self, rootdir: Path, roots: Iterable[Path], folder: str, known: Callable[[], Known]
     ) -> None:
-        self.rootdir, self.roots, self.folder, self.known = rootdir, tuple(roots), folder, known
+        self.rootdir: Path = rootdir
+        self.roots: tuple[Path, ...] = tuple(roots)
+        self.folder: str = folder
+        self.known: Callable[[], Known] = known
         self._claimed: dict[Path, tuple[Path, Owner]] = {}  # by the shared ones' places
         self._here: dict[str, dict[Path, Candidate]] = {}
 

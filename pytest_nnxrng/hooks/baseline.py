@@ -150,7 +150,7 @@ class Rehearsal:
 
         self.config = config
         self.redirect = found
-        self.ledger = Ledger()
+        self.ledger: Ledger = Ledger()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

@@ -17,6 +17,7 @@ from pytest_nnxrng.hooks.item import relative, writes
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.report import github, machine, summary
 from pytest_nnxrng.run.outcomes import Check, Finding, Outcomes, Row, findings, shortfalls, totals
+from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why import words
 
 # A run that came to its end; the last test of a suite may be the one that is gone.
@@ -34,15 +35,15 @@ class Ending:
         self, config: pytest.Config, collected: Iterable[Row], troubles: Iterable[str]
     ) -> None:
         self.config = config
-        self.settings = config.stash[SETTINGS]
-        self.outcomes = Outcomes()
+        self.settings: Settings = config.stash[SETTINGS]
+        self.outcomes: Outcomes = Outcomes()
         self.outcomes.collect(collected)
-        self.troubles = list(dict.fromkeys(troubles))
-        self.survey = inventory.Survey()
+        self.troubles: list[str] = list(dict.fromkeys(troubles))
+        self.survey: inventory.Survey = inventory.Survey()
         self.deleted: list[list[str]] = []
         self.refusal: str | None = None
-        self.cleaned = ""
-        self.baseline = config.stash.get(BASELINE, None)
+        self.cleaned: str = ""
+        self.baseline: Baseline | None = config.stash.get(BASELINE, None)
         self.unrun: dict[str, str] = {}
         self.page: str | None = None
 

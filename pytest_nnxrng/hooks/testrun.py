@@ -277,7 +277,7 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings = config.stash[SETTINGS]
+        self.settings: Settings = config.stash[SETTINGS]
         self.items: list[pytest.Item] = []
         self.rows: list[Row] = []  # what xdist's workers collected
         self.reports: dict[str, Mapping[str, Any]] = {}

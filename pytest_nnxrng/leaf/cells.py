@@ -56,7 +56,9 @@ def _windows(table: Array, rows: int) -> Array:
     )
 
 
-SIGNS = {  # by the bytes of the floats that they are given to
+SIGNS: dict[
+    int, tuple[Array, type[np.unsignedinteger[Any]]]
+] = {  # by the bytes of the floats that they are given to
     4: (_windows((_TABLE >> np.uint64(32)).astype(np.uint32), ROWS), np.uint32),
     8: (_windows(_TABLE, ROWS), np.uint64),
 }

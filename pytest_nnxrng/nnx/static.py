@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from types import FunctionType
 from typing import Any
@@ -45,7 +45,9 @@ _AS_IT_IS = frozenset({bool, type(None)})
 _LENGTHY = frozenset({str, list})
 _UNKNOWN: Any = object()
 
-step = functools.lru_cache(maxsize=1024, typed=True)(steps)  # a model has few names
+step: Callable[[Any], str] = functools.lru_cache(maxsize=1024, typed=True)(
+    steps
+)  # a model has few names
 
 
 def modules(value: Any, flat: Flat, *, narrowed: bool = False) -> Modules:

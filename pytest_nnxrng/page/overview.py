@@ -23,6 +23,12 @@ _EVIDENCE = {
     "derivation": "Proven by a trace of both builds",
     "likely": "Likely, not proven",
     "values": "Seen in the values",
+    "base keys": "Seen in the base keys of the streams",
+    "built twice": "Seen when it was built twice",
+    "content": "Seen in the values, which are the same",
+    "rebuilt": "Proven by a build under what the golden recorded",
+    "recovered from the values": "Seen in the keys, which were recovered from the values",
+    "size": "Judged by the size of the difference",
 }
 
 
@@ -169,7 +175,8 @@ def card(run: Run, number: int, card: Card) -> Element:
     )
     add(made, _source(card))
     add(made, tag("p", _counts(card), class_="counts"))
-    add(made, tag("p", _why(card), class_="why"))
+    why = _why(card)
+    add(made, tag("p", why, class_="why") if why else None)
     add(made, _more(card))
     add(made, _accept(run, number, card))
     return made
@@ -195,9 +202,13 @@ def _counts(card: Card) -> list[Element | str]:
     tests = {check.test for check in card.checks}
     told: list[Element | str] = [tag("strong", plural(len(card.moved), "golden"))]
     if card.follow:
-        told += [", and ", tag("strong", f"{len(card.follow):,} that follow")]
+        told += [", and ", tag("strong", _following(len(card.follow)))]
     told.append(f" · {plural(card.leaves, 'leaf')} · {plural(len(tests), 'test')}")
     return told
+
+
+def _following(count: int) -> str:
+    return f"{count:,} that follow{'s' if count == 1 else ''}"
 
 
 def _why(card: Card) -> str:

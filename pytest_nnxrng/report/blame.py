@@ -61,7 +61,7 @@ class Blame:
         }
         found = self._all(checks)
         self._numbers = {key: n for n, key in enumerate(found, 1)}
-        self.changes = tuple(
+        self.changes: tuple[Change, ...] = tuple(
             Change(number, *key, *found[key], likely=key in likely)
             for key, number in self._numbers.items()
         )

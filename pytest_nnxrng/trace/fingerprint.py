@@ -60,7 +60,7 @@ class Walk:
     ) -> None:
         self.drawn: list[Drawn] = []
         self.raw: dict[Atom, set[str]] = {}  # keys that are no stream's -> their lines
-        self.purity = Purity()
+        self.purity: Purity = Purity()
         self._where = where
         self._given = given
         self._own_keys = own_keys  # keys that the build makes itself are its streams

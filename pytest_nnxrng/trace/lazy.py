@@ -55,8 +55,10 @@ class Evaluation:
         eager: bool = False,
         in_turn: bool = False,
     ) -> None:
-        self.program, self.eager, self.in_turn = program, eager, in_turn
-        self.jaxpr = opened(closed)
+        self.program: Program = program
+        self.eager: bool = eager
+        self.in_turn: bool = in_turn
+        self.jaxpr: Any = opened(closed)
         consts = zip(self.jaxpr.constvars, getattr(closed, "consts", ()), strict=True)
         self._sources = {var: constant(_typed(value, var.aval)) for var, value in consts}
         self._sources.update(zip(self.jaxpr.invars, sources, strict=True))
@@ -251,7 +253,7 @@ class Compiled:
     """A closed jaxpr whose outputs, or elements of them, are compiled on their own."""
 
     def __init__(self, closed: Any) -> None:
-        self.program = Program()
+        self.program: Program = Program()
         self._outputs = opened(closed).outvars
         sources = [
             Source(functools.partial(self._input, i)) for i in range(len(opened(closed).invars))

@@ -41,7 +41,7 @@ class Scan:
         pairs = zip(equation.invars, inner.invars, strict=True)
         scanned = sum(a.aval.ndim != b.aval.ndim for a, b in pairs)
         pairs = zip(equation.outvars, inner.outvars, strict=True)
-        self.carried = sum(a.aval.ndim == b.aval.ndim for a, b in pairs)
+        self.carried: int = sum(a.aval.ndim == b.aval.ndim for a, b in pairs)
         self._last = len(equation.invars) - scanned
         self._first = self._last - self.carried
         self._carries: dict[int, int] = {}

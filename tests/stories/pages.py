@@ -3,6 +3,9 @@
 A ``python`` block that begins with ``# models.py`` is that file. A ``diff`` block that begins with
 ``--- models.py`` changes it. Each ``$`` of a ``console`` block is run, and what follows is what it
 prints. ``WRITE_PAGES=1`` writes what was printed into the pages in place of comparing.
+
+The cards that the page of a run shows are files in ``docs/cards``, named by the headings.
+``docs/conf.py`` puts them into the gallery.
 """
 
 from __future__ import annotations
@@ -14,16 +17,23 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 from projects import Project, Run
 from repositories import git
 
-from pytest_nnxrng.command import entry
+from pytest_nnxrng.command import artifact, entry
+from pytest_nnxrng.page import markup, overview
+from pytest_nnxrng.page.cards import cards
+from pytest_nnxrng.page.subject import Run as Page
 from pytest_nnxrng.trace import source
 
 DOCS = Path(__file__).parents[2] / "docs"
+CARDS = DOCS / "cards"
+REPORT = "nnx-report"
 WRITE = "WRITE_PAGES"
+_WIDE = 80  # columns
 _FILE = re.compile(r"# (\S*\.(?:py|ini|gitignore))")
 
 
@@ -72,12 +82,19 @@ def hunks(diff: Block) -> Iterator[tuple[str, str, str]]:
         yield file, "\n".join(old) + "\n", "\n".join(new) + "\n"
 
 
-def told(page: Path, project: Project, *, whole: bool, short: bool) -> str:
+def told(
+    page: Path,
+    project: Project,
+    *,
+    whole: bool,
+    short: bool,
+    shown: dict[str, str] | None = None,
+) -> str:
     """The page as it is when each of its commands has run: the same text, if it is true.
 
     A page is one story from its first block to its last. With ``whole=False`` each heading is a
     story of its own, after the blocks under the first one. With ``short`` a run shows its failures
-    alone, or its figures.
+    alone, or its figures. ``shown`` gets the cards of each heading's last run.
     """
     text = page.read_text(encoding="utf-8")
     first = next(blocks(text)).heading
@@ -97,7 +114,10 @@ def told(page: Path, project: Project, *, whole: bool, short: bool) -> str:
                 project.change(*hunk)
                 undo.append(hunk)
         elif block.language == "console":
-            seen = list(_ran(block, project, short=short))
+            report = () if shown is None else (f"--nnx-report={REPORT}",)
+            seen = list(_ran(block, project, report, short=short))
+            if shown is not None and heading != first:
+                shown[heading.strip("`")] = _cards(project)
             start = block.line + shift
             lines[start : start + len(block.lines)] = seen
             shift += len(seen) - len(block.lines)
@@ -106,17 +126,39 @@ def told(page: Path, project: Project, *, whole: bool, short: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ran(block: Block, project: Project, *, short: bool) -> Iterator[str]:
+def _cards(project: Project) -> str:
+    """What the page of the last run shows of its changes, as it is read without a script."""
+    found = artifact.read(REPORT, project.path / REPORT)
+    run = Page(REPORT, found.folder, project.path, found.checks)
+    made = cards(run.checks)
+    return "".join(_card(run, number, one) for number, one in enumerate(made, 1))
+
+
+def _card(run: Page, number: int, one: Any) -> str:
+    card = overview.card(run, number, one)
+    for element in card.iter():
+        for child in [child for child in element if "hidden" in child.attrib]:
+            element.remove(child)
+        for name in ("id", "tabindex", "data-change"):
+            element.attrib.pop(name, None)
+        # Headings are the gallery's own; and one element a line is read in a diff.
+        element.tag = {"h3": "p", "h4": "p"}.get(element.tag, element.tag)
+    return re.sub(r"(</(?:p|li|ul|div|summary|details|article)>)", r"\1\n", markup.html(card))
+
+
+def _ran(
+    block: Block, project: Project, more: tuple[str, ...] = (), *, short: bool
+) -> Iterator[str]:
     for line in block.lines:
         if line.startswith("$ "):
             yield line
-            yield from _output(line[2:], project, short=short)
+            yield from _output(line[2:], project, more, short=short)
 
 
-def _output(command: str, project: Project, *, short: bool) -> list[str]:
+def _output(command: str, project: Project, more: tuple[str, ...], *, short: bool) -> list[str]:
     words = shlex.split(command)
     if words[0] == "pytest":
-        return _excerpt(project.run(*words[1:]), short=short)
+        return _excerpt(project.run(*words[1:], *more), short=short)
     if words[0] == "git":
         git(project.path, *words[1:])
         return []
@@ -128,7 +170,7 @@ def _output(command: str, project: Project, *, short: bool) -> list[str]:
     before = jax.config.values[flag]
     jax.config.update(flag, value != "0")
     try:
-        return _excerpt(project.run(*words[2:]), short=short)
+        return _excerpt(project.run(*words[2:], *more), short=short)
     finally:
         jax.config.update(flag, before)
 
@@ -162,5 +204,9 @@ def _excerpt(run: Run, *, short: bool) -> list[str]:
 
 def _steady(line: str) -> str:
     """Without what differs from run to run: a time, a commit."""
-    line = re.sub(r"\bin \d+\.\d+s\b", "in 1.23s", line)
+    ended = re.fullmatch(r"=+ (.*) in \d+\.\d+s(?: \(.*\))? =+", line)
+    if ended:  # pytest fills the line, so that a slow run has fewer signs
+        text = f" {ended[1]} in 1.23s "
+        fill = "=" * ((_WIDE - len(text)) // 2)
+        line = f"{fill}{text}{fill}".ljust(_WIDE, "=")
     return re.sub(r"main \([0-9a-f]{7}\)", "main (a1b2c3d)", line).rstrip()

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from blocks import written
 from flax import nnx
-from pages import DOCS, WRITE, told
+from pages import CARDS, DOCS, WRITE, told
 from projects import Project
 from repositories import git
 
 DEAR = "A long page; the README's is run."
 
 
-def _holds(page: Path, project: Project, whole: bool = True, short: bool = True) -> None:
-    text = told(page, project, whole=whole, short=short)
+def _holds(page: Path, text: str) -> None:
     if os.environ.get(WRITE):
+        page.parent.mkdir(exist_ok=True)
         page.write_text(text, encoding="utf-8")
     assert _roughly(page.read_text(encoding="utf-8")) == _roughly(text)
 
@@ -39,12 +39,14 @@ def empty(project: Project) -> Project:
 
 
 def test_the_readme(empty: Project) -> None:
-    _holds(DOCS.parent / "README.md", empty)
+    page = DOCS.parent / "README.md"
+    _holds(page, told(page, empty, whole=True, short=True))
 
 
 @pytest.mark.dear(DEAR)
 def test_the_tutorial(empty: Project) -> None:
-    _holds(DOCS / "tutorial.md", empty, short=False)
+    page = DOCS / "tutorial.md"
+    _holds(page, told(page, empty, whole=True, short=False))
 
 
 @pytest.mark.dear(DEAR)
@@ -52,7 +54,25 @@ def test_the_gallery(empty: Project) -> None:
     if not hasattr(nnx, "use_eager_sharding"):  # Flax 0.11 never shards what it makes
         off = contextlib.nullcontext
         empty.monkeypatch.setattr(nnx, "use_eager_sharding", off, raising=False)
-    _holds(DOCS / "gallery.md", empty, whole=False)
+    page, cards = DOCS / "gallery.md", dict[str, str]()
+    text = told(page, empty, whole=False, short=True, shown=cards)
+    _holds(page, text)
+    for word, card in cards.items():
+        _holds(CARDS / f"{word}.html", card)
+
+
+def test_the_refactors_of_the_examples(empty: Project) -> None:
+    folder = DOCS.parent / "examples" / "refactor"
+    empty.write({path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")})
+    git(empty.path, "add", "--all")
+    git(empty.path, "commit", "--quiet", "--message", "as it was")
+    for diff, said in {
+        "tidy": "4 the same",
+        "sorted": "keys are drawn from `params` in another order (down before norm)",
+    }.items():
+        git(empty.path, "apply", str(folder / f"{diff}.diff"))
+        empty.run("--nnx-against=HEAD").says(said)
+        git(empty.path, "checkout", "--quiet", "encoder.py")
 
 
 def test_the_blocks_of_python(project: Project) -> None:

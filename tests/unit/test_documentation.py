@@ -89,6 +89,10 @@ def test_each_cause_has_its_section_in_the_gallery():
     assert re.findall(r"(?m)^## `(\w+)`$", PAGES["docs/gallery.md"]) == list(MEANINGS)
 
 
+def test_each_cause_has_its_card_in_the_gallery():
+    assert {path.stem for path in (DOCS / "cards").glob("*.html")} == set(MEANINGS)
+
+
 def _links(text: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"(?ms)^```.*?^```", "", text))
 

@@ -82,6 +82,14 @@ def test_a_card_has_cause_line_counts_and_the_command(tree, drawn, words):
     assert re.search(r"nnxrng accept 'out dir' --cause [0-9a-f]{8}\b", told)
 
 
+def test_a_card_says_how_its_cause_is_known_or_nothing(tree, drawn, words):
+    tree.golden()
+    tree.obtained(causes=[{**cause(word="shape"), "evidence": ""}])
+    assert '<p class="why">' not in drawn()
+    tree.obtained(causes=[{**cause(word="nondeterministic"), "evidence": "built twice"}])
+    assert "Seen when it was built twice." in words(drawn())
+
+
 def test_every_check_is_a_row_without_the_script(tree, drawn, words):
     tree.golden()
     tree.obtained()
