@@ -207,7 +207,8 @@ def survives(plant: Plant, work: Path) -> str:
             return f"is planted nowhere: {plant.module} has {text.count(plant.old)} such lines"
         if plant.old:
             module.write_text(text.replace(plant.old, plant.new), encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+        environment |= {"PYTHONPATH": str(copy), "PYTHONPYCACHEPREFIX": str(work / "bytecode")}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
             [*command, *plant.tests.split()],

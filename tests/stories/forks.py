@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import re
@@ -163,6 +164,7 @@ def _serve(number: int) -> None:
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [path for path in sys.path[1:] if path not in own]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()  # a fork that collects garbage would copy all that is imported here
     with socket.socket(fileno=number) as server:
         while True:
             client, _ = server.accept()
