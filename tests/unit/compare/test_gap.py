@@ -7,7 +7,7 @@ from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested, kept
-from pytest_nnxrng.leaf.spots import at_spots, encode
+from pytest_nnxrng.leaf.spots import at_spots, encode, places
 
 TOLERANCE = Tolerance(OUTPUTS)
 BASE = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
@@ -98,3 +98,46 @@ def test_the_same_draw_of_a_stream_with_another_key_is_another_derivation():
     assert compare((golden,), (ours,), TOLERANCE).unread == ("x",)
     (difference,) = compare((golden,), (ours,), TOLERANCE, rekeyed={"params"}).differences
     assert difference.kinds == ("derivation",)
+
+
+@pytest.mark.parametrize("where", ["at a spot", "elsewhere"])
+def test_of_sketch_and_spots_either_finds_what_the_other_does_not(where):
+    (held,) = kept(leaves(BASE), 0)
+    golden, spots = held.but(read=None), places(held)
+    array = BASE + np.float32(0.3 * STEP) * np.sign(BASE[::-1])
+    if where == "at a spot":  # no sketch tells it from so much rounding
+        array[spots[3]] = BASE[spots[3]] + np.float32(1.5 * STEP)
+        assert compare((golden.but(spots=None),), leaves(array), TOLERANCE).matches
+    else:
+        array[np.setdiff1d(np.arange(BASE.size), spots)] += np.float32(3 * STEP)
+    (difference,) = compare((golden,), leaves(array), TOLERANCE).differences
+    assert difference.kinds == ("values",)
+
+
+MASK = np.where(BASE > 1, -1e9 * (1 + 0.01 * np.abs(BASE)), BASE).astype(np.float32)
+LIES = MASK < -1e8
+
+
+def exchanged():
+    """The same elements set aside, in other places: count and ends are the same."""
+    array = MASK.copy()
+    array[LIES] = array[LIES][::-1]
+    return array
+
+
+def less_one():
+    array = MASK.copy()
+    inner = LIES & np.isin(MASK, [MASK.min(), MASK[LIES].max()], invert=True)
+    array[np.flatnonzero(inner)[0]] = 0
+    return array
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.where(LIES, np.float32(1.001) * MASK, MASK), exchanged(), less_one()],
+    ids=["scaled", "exchanged", "one less"],
+)
+def test_what_is_set_aside_may_not_move_either(array):
+    assert compared(MASK, MASK).matches
+    (difference,) = compared(array, MASK).differences
+    assert difference.numbers.aside
