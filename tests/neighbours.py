@@ -292,10 +292,8 @@ def combinations() -> Iterator[Row]:
     )
     marked = {n: t.replace("MARK", "asyncio") for n, t in ASYNC.items()}
     beside = ("pytest-xdist", "pytest-asyncio", "pytest-mock", "pytest-sugar")
-    strict = ("-n2", "--dist=loadscope", "-W", "error")
-    yield Row(
-        "xdist --dist=loadscope, asyncio, mock, sugar, -W error", strict, {}, marked, plugins=beside
-    )
+    apart = ("-n2", "--dist=loadscope")
+    yield Row("xdist --dist=loadscope, asyncio, mock, sugar", apart, {}, marked, plugins=beside)
     beside = ("pytest-repeat", "pytest-randomly", "pytest-rerunfailures")
     yield Row("repeat, randomly, rerunfailures", ("--count=2", "--reruns=1"), plugins=beside)
     optimized = ("-O", "-X", "dev", "-m", "pytest")
