@@ -303,9 +303,9 @@ def combinations() -> Iterator[Row]:
     )
     switches = dict([JAX[0], JAX[2], JAX[6], JAX[7]])
     yield Row("jax_debug_nans, tracer leaks, strict dtypes and ranks", env=switches)
-    guarded = dict([JAX[3], JAX[5], JAX[10]])
+    guarded = dict([JAX[3], JAX[10]])
     yield Row(
-        "jax_transfer_guard=disallow, key reuse, checks, -n 2",
+        "jax_transfer_guard=disallow, jax_enable_checks, -n 2",
         ("-n2",),
         guarded,
         plugins=("pytest-xdist",),

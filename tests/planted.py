@@ -247,7 +247,7 @@ PLANTS = (
     # -- references
     Plant("the notes of a reference do not count", "check/same.py",
           "return self.comparison.matches and not self.notes", "return self.comparison.matches",
-          SAME),
+          f"{GOLDEN}/test_reference.py"),
     Plant("a value is only held against what the other has", "check/same.py",
           "theirs_flat, notes = _flat(expected, options), ()",
           "theirs_flat, notes = _flat(expected, options), ()\n"
