@@ -28,7 +28,7 @@ PACKAGES = (
     *("pytest-order", "pytest-clarity", "pytest-instafail", "jaxtyping", "pytest-picked"),
     *("pytest-random-order", "pytest-reverse", "pytest-check", "pytest-socket", "pyfakefs"),
     *("pytest-run-parallel", "pytest-testmon", "pytest-freezer", "pytest-doctestplus"),
-    *("pytest-memray", "pytest-cases"),
+    "pytest-memray",
 )
 # Each is switched off unless its row asks for it.
 PLUGINS = {
@@ -66,7 +66,6 @@ PLUGINS = {
     "pytest-freezer": "freezer",
     "pytest-doctestplus": "pytest_doctestplus",
     "pytest-memray": "memray",
-    "pytest-cases": "cases",
 }
 
 MODELS = """
@@ -202,7 +201,6 @@ def rows() -> Iterator[Row]:
                     nnx_snapshot.check(rngs.params())
     """
     yield Row("subtests", files={"tests/test_sub.py": subtests}, plugins=("pytest-subtests",))
-    yield Row("subtests of pytest 9", files={"tests/test_sub.py": subtests})
     given = """
         from hypothesis import given, strategies as st
 
@@ -240,7 +238,7 @@ def rows() -> Iterator[Row]:
     yield Row("json-report", ("--json-report",), plugins=("pytest-json-report",))
     yield Row("sugar", plugins=("pytest-sugar",))
     yield Row("split", ("--splits=1", "--group=1"), plugins=("pytest-split",))
-    for name in ("mock", "env", "order", "clarity", "instafail", "doctestplus", "cases", "freezer"):
+    for name in ("mock", "env", "order", "clarity", "instafail", "doctestplus", "freezer"):
         yield Row(name, plugins=(f"pytest-{name}",))
     yield Row("random-order", ("--random-order",), plugins=("pytest-random-order",))
     yield Row("reverse", ("--reverse",), plugins=("pytest-reverse",))

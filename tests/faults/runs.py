@@ -42,6 +42,7 @@ PROJECT = {
     "pytest.ini": """
         [pytest]
         pythonpath = .
+        testpaths = goldens
         addopts = -p no:cacheprovider -p no:rerunfailures -p no:hypothesispytest
     """,
     **{f"{name}.py": f"import os\nos.environ['GOLDENS'] = '{name}'\n" for name in ("a", "b", "c")},
