@@ -210,9 +210,10 @@ def rows() -> Iterator[Row]:
     """
     yield Row("hypothesis", files={"tests/test_given.py": given}, plugins=("hypothesis",))
     given = """
-        from hypothesis import given, strategies as st
+        from hypothesis import HealthCheck, given, settings, strategies as st
 
-        @given(st.integers())
+        @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(number=st.integers())
         def test_given(nnx_snapshot, number):
             nnx_snapshot.check(number)
     """
