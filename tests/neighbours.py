@@ -26,6 +26,9 @@ PACKAGES = (
     *("syrupy", "pytest-regressions", "pytest-benchmark", "pytest-forked", "pytest-html"),
     *("pytest-json-report", "pytest-sugar", "pytest-split", "pytest-mock", "pytest-env"),
     *("pytest-order", "pytest-clarity", "pytest-instafail", "jaxtyping", "pytest-picked"),
+    *("pytest-random-order", "pytest-reverse", "pytest-check", "pytest-socket", "pyfakefs"),
+    *("pytest-run-parallel", "pytest-testmon", "pytest-freezer", "pytest-doctestplus"),
+    "pytest-memray",
 )
 # Each is switched off unless its row asks for it.
 PLUGINS = {
@@ -36,9 +39,10 @@ PLUGINS = {
     "pytest-timeout": "timeout",
     "pytest-asyncio": "asyncio",
     "anyio": "anyio",
+    "hypothesis": "hypothesispytest",
     "pytest-subtests": "subtests",
     "syrupy": "syrupy",
-    "pytest-regressions": "pytest_regressions",
+    "pytest-regressions": "regressions",
     "pytest-benchmark": "benchmark",
     "pytest-forked": "pytest_forked",
     "pytest-html": "html",
@@ -47,11 +51,21 @@ PLUGINS = {
     "pytest-split": "pytest-split",
     "pytest-mock": "pytest_mock",
     "pytest-env": "env",
-    "pytest-order": "order",
+    "pytest-order": "pytest_order",
     "pytest-clarity": "clarity",
     "pytest-instafail": "instafail",
     "pytest-picked": "picked",
     "pytest-xdist": "xdist",
+    "pytest-random-order": "random_order",
+    "pytest-reverse": "reverse",
+    "pytest-check": "check",
+    "pytest-socket": "socket",
+    "pyfakefs": "fakefs",
+    "pytest-run-parallel": "run-parallel",
+    "pytest-testmon": "pytest-testmon",
+    "pytest-freezer": "freezer",
+    "pytest-doctestplus": "pytest_doctestplus",
+    "pytest-memray": "memray",
 }
 
 MODELS = """
@@ -109,7 +123,8 @@ CHANGE = (FIRST, f"rngs.params(); {FIRST}")
 class Row:
     """A neighbour or a setting: pytest's options, the environment, what more the project holds.
 
-    ``note`` is what to know of a row whose goldens are others.
+    ``note`` is what to know of a row whose goldens are others; one that is ``refused`` fails with
+    this error.
     """
 
     name: str
@@ -121,6 +136,7 @@ class Row:
     cwd: str = "."
     tests: str = "tests"
     note: str = ""
+    refused: str = ""
 
 
 def _script(text: str) -> dict[str, str]:
@@ -185,7 +201,6 @@ def rows() -> Iterator[Row]:
                     nnx_snapshot.check(rngs.params())
     """
     yield Row("subtests", files={"tests/test_sub.py": subtests}, plugins=("pytest-subtests",))
-    yield Row("subtests of pytest 9", files={"tests/test_sub.py": subtests})
     given = """
         from hypothesis import given, strategies as st
 
@@ -193,7 +208,18 @@ def rows() -> Iterator[Row]:
         def test_given(number):
             assert number == number
     """
-    yield Row("hypothesis", files={"tests/test_given.py": given})
+    yield Row("hypothesis", files={"tests/test_given.py": given}, plugins=("hypothesis",))
+    given = """
+        from hypothesis import HealthCheck, given, settings, strategies as st
+
+        @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(number=st.integers())
+        def test_given(nnx_snapshot, number):
+            nnx_snapshot.check(number)
+    """
+    files = {"tests/test_given.py": given}
+    beside = ("hypothesis",)
+    yield Row("a check under hypothesis's @given", files=files, plugins=beside, refused=GIVEN)
     others = """
         def test_others(snapshot, data_regression, rngs, nnx_snapshot):
             assert {"a": 1} == snapshot
@@ -213,8 +239,21 @@ def rows() -> Iterator[Row]:
     yield Row("json-report", ("--json-report",), plugins=("pytest-json-report",))
     yield Row("sugar", plugins=("pytest-sugar",))
     yield Row("split", ("--splits=1", "--group=1"), plugins=("pytest-split",))
-    for name in ("mock", "env", "order", "clarity", "instafail"):
+    for name in ("mock", "env", "order", "clarity", "instafail", "doctestplus", "freezer"):
         yield Row(name, plugins=(f"pytest-{name}",))
+    yield Row("random-order", ("--random-order",), plugins=("pytest-random-order",))
+    yield Row("reverse", ("--reverse",), plugins=("pytest-reverse",))
+    yield Row("check", plugins=("pytest-check",))
+    yield Row("socket --disable-socket", ("--disable-socket",), plugins=("pytest-socket",))
+    yield Row("testmon", ("--testmon-noselect",), plugins=("pytest-testmon",))
+    yield Row("memray", ("--memray",), plugins=("pytest-memray",))
+    threads = ("--parallel-threads=2",)
+    yield Row("run-parallel --parallel-threads=2", threads, plugins=("pytest-run-parallel",))
+    fake = """
+        def test_fake(fs, nnx_snapshot):
+            nnx_snapshot.check(1.5)
+    """
+    yield Row("pyfakefs", files={"tests/test_fake.py": fake}, plugins=("pyfakefs",))
     hook = ("--jaxtyping-packages=models,beartype.beartype",)
     yield Row("jaxtyping's import hook", hook)
     yield Row("doctests", ("--doctest-modules",))
@@ -235,7 +274,41 @@ def rows() -> Iterator[Row]:
     yield Row("python -I", python=("-I", "-m", "pytest"))
     for switch, value in JAX:
         yield Row(f"{switch.lower()}={value}", env={switch: value})
+    yield from combinations()
     yield Row("jax_enable_x64=1", env={"JAX_ENABLE_X64": "1"}, note=X64)
+
+
+def combinations() -> Iterator[Row]:
+    """Several at once: what suites of some age have."""
+    workers = ("pytest-xdist", "pytest-rerunfailures")
+    usual = ("-n2", "--reruns=1", "--cov=models")
+    beside = (*workers, "pytest-cov", "pytest-randomly")
+    yield Row("xdist, rerunfailures, cov, randomly", usual, plugins=beside)
+    more = (*usual, "--timeout=300", "--html=out.html", "--json-report", "--import-mode=importlib")
+    beside = (*workers, "pytest-cov", "pytest-timeout", "pytest-html", "pytest-json-report")
+    yield Row(
+        "xdist, rerunfailures, cov, timeout, html, json-report, importlib", more, plugins=beside
+    )
+    marked = {n: t.replace("MARK", "asyncio") for n, t in ASYNC.items()}
+    beside = ("pytest-xdist", "pytest-asyncio", "pytest-mock", "pytest-sugar")
+    apart = ("-n2", "--dist=loadscope")
+    yield Row("xdist --dist=loadscope, asyncio, mock, sugar", apart, {}, marked, plugins=beside)
+    beside = ("pytest-repeat", "pytest-randomly", "pytest-rerunfailures")
+    yield Row("repeat, randomly, rerunfailures", ("--count=2", "--reruns=1"), plugins=beside)
+    optimized = ("-O", "-X", "dev", "-m", "pytest")
+    beside = ("pytest-xdist", "pytest-cov")
+    yield Row(
+        "python -O -X dev, xdist, cov", ("-n2", "--cov=models"), python=optimized, plugins=beside
+    )
+    switches = dict([JAX[0], JAX[2], JAX[6], JAX[7]])
+    yield Row("jax_debug_nans, tracer leaks, strict dtypes and ranks", env=switches)
+    guarded = dict([JAX[3], JAX[10]])
+    yield Row(
+        "jax_transfer_guard=disallow, jax_enable_checks, -n 2",
+        ("-n2",),
+        guarded,
+        plugins=("pytest-xdist",),
+    )
 
 
 JAX = (
@@ -245,6 +318,7 @@ JAX = (
     *(("JAX_NUMPY_RANK_PROMOTION", "raise"), ("JAX_DISABLE_JIT", "1"), ("JAX_LOG_COMPILES", "1")),
     *(("JAX_ENABLE_CHECKS", "1"), ("JAX_TRACEBACK_FILTERING", "off")),
 )
+GIVEN = "under hypothesis's @given, which runs the body many times for one golden"
 X64 = "counts as another environment: `python float` and int64 leaves differ"
 
 
@@ -286,7 +360,8 @@ class Neighbourhood:
         environment = {
             n: v for n, v in os.environ.items() if not n.startswith(("PYTEST", "PYTHON"))
         }
-        environment |= {"JAX_PLATFORMS": "cpu", "PYTHONDONTWRITEBYTECODE": "1", **row.env}
+        environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPYCACHEPREFIX": str(self.work / "bytecode")}
+        environment |= row.env
         try:
             done = subprocess.run(
                 command,
@@ -323,6 +398,11 @@ class Neighbourhood:
         folder = self.project(row, re.sub(r"\W+", "-", row.name))
         if row.files or not self.quick:
             code, text = self.run(row, folder, "--nnx-update-snapshots")
+            if row.refused:
+                told = row.refused in " ".join(text.split()) and code == 1
+                return (
+                    ("refused with a clear error", row.refused) if told else ("FAILS", _tail(text))
+                )
             if code != 0:
                 return "FAILS", f"the update: {_tail(text)}"
             written = {name: data for name, data in goldens(folder).items() if name in self.goldens}

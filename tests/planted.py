@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.stories.forks import Forks
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +31,12 @@ class Plant(NamedTuple):
 
 
 COMPARE, GOLDEN = "tests/unit/compare", "tests/unit/golden"
+GAP = f"{COMPARE}/test_gap.py"
 SKETCH, TRACE = "tests/unit/leaf/test_sketch.py", "tests/unit/trace"
-FAULTS = "tests/faults"
+FAULTS, STATIC = "tests/faults", "tests/unit/nnx/test_static.py tests/stories/test_story_static.py"
+SAME, ACCEPT = "tests/unit/check/test_same.py", "tests/unit/command/test_accept.py"
+AGAINST, PRUNE = "tests/stories/test_story_against.py", "tests/stories/test_story_partial_runs.py"
+CALLS = "tests/stories/test_story_calls.py tests/causes/test_calls.py"
 PLANTS = (
     # -- two arrays
     Plant("any NaN will do for infinity", "compare/numbers.py",
@@ -180,20 +185,155 @@ PLANTS = (
     Plant("what nothing explains is left out", "why/diagnose.py",
           "left = [d for d in open_ if d.path not in explained]", "left = []",
           "tests/unit/why tests/causes/test_mutations.py"),
+
+    # -- structure and sides
+    Plant("a sharding that was asked for is not compared", "compare/differences.py",
+          "if sharding and (old.sharding != new.sharding or moved(old.placed, new.placed)):",
+          "if False:", COMPARE),
+    Plant("modules may change", "compare/differences.py",
+          "return not (self.differences or self.static)", "return not self.differences",
+          f"{COMPARE} {STATIC}"),
+    Plant("True is 1 where an attribute is", "compare/changed.py",
+          "        return old is new\n", "        return bool(old) == bool(new)\n", COMPARE),
+    Plant("an attribute that is new is not seen", "compare/changed.py",
+          "names = old.keys() & new.keys() if lenient else old.keys() | new.keys()",
+          "names = old.keys()", COMPARE),
+    Plant("an attribute that is gone is not seen", "compare/changed.py",
+          "names = old.keys() & new.keys() if lenient else old.keys() | new.keys()",
+          "names = new.keys()", COMPARE),
+    Plant("another initializer is the same", "compare/differences.py",
+          "if old.draws != new.draws or (fingerprints and old.initializer != new.initializer):",
+          "if old.draws != new.draws:", COMPARE),
+    Plant("spots outweigh the sketch", "compare/gap.py",
+          "changed=found.changed or not spots.is_rounding,", "changed=not spots.is_rounding,",
+          GAP),
+    Plant("the sketch outweighs the spots", "compare/gap.py",
+          "changed=found.changed or not spots.is_rounding,", "changed=found.changed,",
+          GAP),
+    Plant("what is set aside may move", "compare/gap.py",
+          "if golden.count != ours.count or max(map(abs, ends)) > allowed:",
+          "if golden.count != ours.count:", GAP),
+    Plant("what is set aside has no sketch", "compare/gap.py",
+          'return a.form != b.form or judge(a, b, math.ldexp(allowed, -a.shift)).kind == "changed"',
+          "return False", GAP),
+    Plant("slabs: non-finite elements are forgotten", "compare/gap.py",
+          "nonfinite=merged.nonfinite + found.nonfinite,", "nonfinite=0,",
+          "tests/property/test_slab_properties.py tests/unit/leaf/test_passes.py"),
+    Plant("slabs: the last one decides", "compare/gap.py",
+          "if found.differing and _tells_more(found, merged):", "if found.differing:",
+          "tests/property/test_slab_properties.py tests/unit/leaf/test_passes.py"),
+    # -- digests
+    Plant("the rest of a strided array is not digested", "leaf/digest.py",
+          "    if filled:\n        yield", "    if filled and size < 1 << 18:\n        yield",
+          "tests/unit/leaf tests/property/test_artifact_properties.py"),
+    Plant("all bits of a narrow dtype but one are digested", "leaf/digest.py",
+          "raw & np.uint8(mask)", "raw & np.uint8(mask >> 1)", "tests/unit/leaf"),
+    # -- goldens that are read
+    Plant("spots need not lie between the extremes", "golden/consistency.py",
+          "        or _wrong_spots(leaf)\n", "", f"{GOLDEN}/test_consistency.py"),
+    Plant("a leaf without values needs no sketch", "golden/consistency.py",
+          "else _no_sketch(leaf))", 'else "")', f"{GOLDEN}/test_consistency.py"),
+    Plant("stored values need not be those of the row", "golden/values.py",
+          "if wrong := told_otherwise(leaf, values):", 'if wrong := "":',
+          f"{GOLDEN}/test_consistency.py"),
+    Plant("a sketch of another size is read", "golden/manifest.py",
+          "if sketch.size != math.prod(shape) * parts:", "if False:",
+          f"{GOLDEN}/test_manifest.py"),
+    Plant("values of another file are read", "golden/manifest.py",
+          r'r"[^./\\:\0\n][^/\\:\0\n]{0,240}\.[0-9a-f]{8}\.safetensors"',
+          r'r".{1,240}\.[0-9a-f]{8}\.safetensors"', f"{GOLDEN}/test_manifest.py"),
+    Plant("fingerprints of another scheme compare", "golden/execution.py",
+          "if scheme != SCHEME:", "if scheme > SCHEME + 99:", f"{GOLDEN}/test_execution.py"),
+    # -- references
+    Plant("the notes of a reference do not count", "check/same.py",
+          "return self.comparison.matches and not self.notes", "return self.comparison.matches",
+          f"{GOLDEN}/test_reference.py"),
+    Plant("a value is only held against what the other has", "check/same.py",
+          "theirs_flat, notes = _flat(expected, options), ()",
+          "theirs_flat, notes = _flat(expected, options), ()\n"
+          "    theirs_flat = Flat(tuple(x for x in theirs_flat.leaves if x.path in ours.by_path()), {})",
+          SAME),
+    # -- accept
+    Plant("a golden of another test is accepted", "golden/transfer.py",
+          "owner.check) != shared:", "owner.check) == '':", ACCEPT),
+    Plant("values that are not whole are accepted", "golden/transfer.py",
+          "            leaf.read()\n", "            pass\n", ACCEPT),
+    Plant("another run's page approves", "command/accept.py",
+          "if approved and proposal.digest != approved[proposal.target]:", "if False:",
+          f"{ACCEPT} tests/unit/command/test_approvals.py"),
+    Plant("what is refused does not stop the rest", "command/accept.py",
+          "stop = bool(refused) and not args.keep_going", "stop = False", ACCEPT),
+    Plant("a tree that changed meanwhile is written over", "command/accept.py",
+          "if fingerprint(proposal.source) != proposal.digest or _moved(proposal, root):",
+          "if fingerprint(proposal.source) != proposal.digest:", ACCEPT),
+    Plant("one cause of several selects", "command/proposal.py",
+          "numbers.issuperset(proposal.changes)", "not numbers.isdisjoint(proposal.changes)",
+          f"{ACCEPT} tests/unit/command/test_pending.py"),
+    Plant("another commit's golden is written over", "command/proposal.py",
+          "if here == against and (check.golden == target or not path.exists()):",
+          "if check.golden == target or not path.exists():", ACCEPT),
+    Plant("two reports may disagree", "command/proposal.py",
+          "if len(digests) > 1:", "if len(digests) > 2:",
+          f"{ACCEPT} tests/unit/command/test_merge.py"),
+    Plant("what no update would write is accepted", "command/proposal.py",
+          "if withheld := next((check.withheld for _, check in group if check.withheld), \"\"):",
+          'if withheld := "":', ACCEPT),
+    Plant("links lead out of a report", "command/artifact.py",
+          "        if path.is_symlink():\n", "        if False:\n",
+          f"{ACCEPT} tests/unit/command tests/property/test_artifact_properties.py"),
+    Plant("paths lead out of a report", "command/artifact.py",
+          'path.is_absolute() or ".." in path.parts or not path.parts',
+          "path.is_absolute() or not path.parts",
+          f"{ACCEPT} tests/unit/command tests/property/test_artifact_properties.py"),
+    # -- another revision, pruning
+    Plant("against another revision nothing fails", "golden/policy.py",
+          "return Decision(fails=not good and status is not Status.MISSING, writes=False)",
+          "return Decision(fails=status is Status.UNREADABLE, writes=False)",
+          f"{GOLDEN}/test_policy.py"),
+    Plant("the present code stands for the revision's", "against/rehearsal.py",
+          "        if found.foreign:\n", "        if False:\n", "tests/unit/against/test_rehearsal.py"),
+    Plant("another interpreter's run may have failed", "against/rehearsal.py",
+          "_ENDED = (0, 1, 2, 5)", "_ENDED = (0, 1, 2, 3, 4, 5)", "tests/unit/against/test_rehearsal.py"),
+    Plant("nothing that was compared is a pass", "hooks/session.py",
+          "if session.exitstatus == pytest.ExitCode.OK and nothing:", "if False:", AGAINST),
+    Plant("prune where goldens are missing", "hooks/session.py",
+          "        if missing:\n            troubles", "        if False:\n            troubles", PRUNE),
+    Plant("prune what lies behind a link", "golden/inventory.py",
+          "        if through_a_link(folder, rootdir):\n            continue",
+          "        if False:\n            continue", f"{GOLDEN}/test_inventory.py"),
+    Plant("prune a file that collected nothing", "golden/inventory.py",
+          "        if existing and collected is None:\n",
+          "        if False:\n", f"{GOLDEN}/test_inventory.py"),
+    Plant("values that may be on their way go", "golden/stale.py",
+          "if name not in used and (whole or stem in whose):", "if name not in used:",
+          f"{GOLDEN}/test_stale.py"),
+    Plant("values go whose manifest cannot be read", "golden/stale.py",
+          "        return  # nobody knows what that one names", "        used = set()",
+          f"{GOLDEN}/test_stale.py"),
+    # -- calls
+    Plant("what a call does to its model is not checked", "trace/observed.py",
+          'return {**found, "state": _tree(state)} if state else found', "return found", CALLS),
+    Plant("gradients are not checked", "trace/observed.py",
+          'found = {"output": out[0], "gradients": out[1]}', 'found = {"output": out[0]}', CALLS),
+    Plant("of a training run its last step alone is checked", "trace/training.py",
+          "        return found\n\n    def first", "        return found[-1:]\n\n    def first", CALLS),
+    Plant("a call's options may be its model's", "check/invoke.py",
+          "if k in OPTIONS and k not in taken}", "if k in OPTIONS}", CALLS),
 )  # fmt: skip
 
 TESTS = [path for plant in PLANTS for path in plant.tests.split()]
 
 
 def _bounded() -> None:
-    """A defect may read without end."""
-    import resource
+    """A defect may read without end; what is started from here inherits the limits."""
+    if os.name == "posix":
+        import resource
 
-    resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
-    resource.setrlimit(resource.RLIMIT_CPU, (900, 900))
+        resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (900, 900))
 
 
-def survives(plant: Plant, work: Path) -> str:
+def survives(plant: Plant, work: Path, forks: Forks) -> str:
     """ "" for a defect that the tests caught, else what became of them."""
     copy = work / "copy"
     for name in ("pytest_nnxrng", "tests", "docs"):
@@ -207,19 +347,12 @@ def survives(plant: Plant, work: Path) -> str:
             return f"is planted nowhere: {plant.module} has {text.count(plant.old)} such lines"
         if plant.old:
             module.write_text(text.replace(plant.old, plant.new), encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        done = subprocess.run(
-            [*command, *plant.tests.split()],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            preexec_fn=_bounded if os.name == "posix" else None,
-        )
-        if done.returncode == 1:
+        os.environ["PYTHONPATH"] = str(copy)
+        options = ("-x", "-q", "-p", "no:cacheprovider", f"--basetemp={work / 'tmp'}")
+        code, out, errors = forks.run([*options, *plant.tests.split()], copy)
+        if code == 1:
             return ""
-        return f"survives ({done.stdout.strip().splitlines()[-1:]})"
+        return f"survives (pytest ended with {code}: {[*out, *errors][-1:]})"
     finally:
         shutil.rmtree(copy)
 
@@ -229,15 +362,19 @@ def main() -> int:
     parser.add_argument("-k", default="", help="defects whose words hold this alone")
     chosen = parser.parse_args().k
     alive = []
+    _bounded()
     control = Plant("nothing", "plugin.py", "", "", " ".join(dict.fromkeys(TESTS)))
     with tempfile.TemporaryDirectory(prefix="planted-") as work:
-        if not chosen and not survives(control, Path(work)):
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{work}/bytecode"
+        forks = Forks(os.environ)
+        if not chosen and not survives(control, Path(work), forks):
             print("the tests fail without any defect: what they catch tells nothing")
             return 2
         for plant in PLANTS:
             if chosen not in f"{plant.what} {plant.module}":
                 continue
-            told = survives(plant, Path(work))
+            told = survives(plant, Path(work), forks)
             print(f"{plant.module}: {plant.what}: {told or 'caught'}", flush=True)
             alive += [plant.what] if told else []
     print(f"{len(alive)} survive" if alive else "none survives")

@@ -20,9 +20,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FLAX = ("flax==0.11.0", "flax==0.11.2", "flax==0.12.0", "flax>=0.12")
-# Oldest first, each with what resolves it.
-PINNED = {"flax==0.11.0": ("jax<0.7",), "flax==0.11.2": ("jax<0.8",), "flax==0.12.0": ("jax<0.9",)}
+# Oldest first, each with the JAX of its time.
+PINNED = {
+    "flax==0.11.0": "jax<0.7",
+    "flax==0.11.2": "jax<0.8",
+    "flax==0.12.0": "jax<0.9",
+    "flax==0.12.4": "jax<0.10",
+    "flax==0.12.8": "jax<0.11",
+    "flax>=0.12": "jax",
+}
 
 PROJECT = {
     "pytest.ini": "[pytest]\npythonpath = .\n",
@@ -126,11 +132,11 @@ def _told(text: str) -> str:
 
 
 def environments(folder: Path) -> Iterable[Path]:
-    for number, flax in enumerate(FLAX):
+    for number, (flax, jax) in enumerate(PINNED.items()):
         venv = folder / f"venv{number}"
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
-        wanted = [flax, *PINNED.get(flax, ()), "pytest>=8", "safetensors>=0.8", "xxhash>=3.4"]
+        wanted = [flax, jax, "pytest>=8", "safetensors>=0.8", "xxhash>=3.4"]
         subprocess.run([python, "-m", "pip", "install", "-q", *wanted, "-e", str(ROOT)], check=True)
         yield python
 

@@ -24,10 +24,22 @@ def style(line: str) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class _Crash:
-    """What pytest's short summary and JUnit file show of a failure, and ``--tb=line`` as text."""
+    """What pytest's short summary and JUnit file show of a failure, and ``--tb=line`` as text.
+
+    It has all that pytest's own has: other plugins read the ``path`` and ``lineno``, too.
+    """
 
     message: str
     place: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.place.rpartition(":")[0]
+
+    @property
+    def lineno(self) -> int:
+        line = self.place.rpartition(":")[2]
+        return int(line) if line.isdecimal() else 0
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" if self.place else self.message

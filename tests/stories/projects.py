@@ -281,7 +281,9 @@ class _Imports:
         self.path = path
         self.before = set(sys.modules)  # if the run ends before it is configured
 
-    def pytest_configure(self) -> None:
+    def pytest_configure(self, config: pytest.Config) -> None:
+        # What JAX or Flax deprecates must not be used by this package, whatever a user's run says.
+        config.addinivalue_line("filterwarnings", "error::DeprecationWarning:pytest_nnxrng")
         sys.modules.update({n: m for n, m in self.kept.items() if n not in sys.modules})
         self.before = set(sys.modules)
 

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 from trees import FOLDER, cause, model, write
 
+from pytest_nnxrng.command import accept
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.manifest import read
 
@@ -285,6 +286,23 @@ def test_line_endings_make_no_other_golden(moved, nnxrng):
     path = moved.root / ONE
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert nnxrng("accept", moved.report, "--all").code == 0
+
+
+@pytest.mark.parametrize("where", ["tree", "report"])
+def test_what_changes_while_a_person_decides(moved, nnxrng, monkeypatch, where):
+    there = (moved.root if where == "tree" else moved.report / "obtained") / ONE
+    whole = accept.damaged
+
+    def meanwhile(wanted):
+        found = whole(wanted)
+        write(there, model(seed=7.0))
+        return found
+
+    monkeypatch.setattr(accept, "damaged", meanwhile)
+    ran = nnxrng("accept", moved.report, "--all")
+    assert ran.code == 2
+    assert "it changed while it was being accepted" in ran.words
+    assert fingerprint(moved.root / ONE) != fingerprint(moved.report / "obtained" / ONE)
 
 
 def test_another_repositorys_report(moved, nnxrng):

@@ -222,6 +222,22 @@ def test_what_is_abstract_still_has_a_type_shape_and_dtype(first):
     assert kinds(*pair) == [("type", "shape", "dtype")]
 
 
+@pytest.mark.parametrize(
+    ("other", "more", "found"),
+    [
+        ({"initializer": "cd"}, {}, [("derivation",)]),
+        ({"draws": ("params#1",)}, {}, [("derivation",)]),
+        ({}, {"rekeyed": ["params"]}, [("derivation",)]),
+        ({}, {"rekeyed": ["dropout"]}, []),
+        ({"initializer": "cd"}, {"fingerprints": False}, []),
+        ({"draws": None}, {}, []),
+    ],
+)
+def test_what_is_abstract_still_has_a_derivation(other, more, found):
+    golden = abstract(leaf([1, 2])).but(draws=("params#0",), initializer="ab")
+    assert kinds(golden, golden.but(**other), **more) == found
+
+
 def unstored(made):
     return Leaf(
         made.path, made.type, made.shape, made.dtype, digest=made.digest, stored=False

@@ -7,7 +7,7 @@ from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested, kept
-from pytest_nnxrng.leaf.spots import at_spots, encode
+from pytest_nnxrng.leaf.spots import at_spots, encode, places
 
 TOLERANCE = Tolerance(OUTPUTS)
 BASE = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
@@ -98,3 +98,50 @@ def test_the_same_draw_of_a_stream_with_another_key_is_another_derivation():
     assert compare((golden,), (ours,), TOLERANCE).unread == ("x",)
     (difference,) = compare((golden,), (ours,), TOLERANCE, rekeyed={"params"}).differences
     assert difference.kinds == ("derivation",)
+
+
+@pytest.mark.parametrize("where", ["at a spot", "elsewhere"])
+def test_of_sketch_and_spots_either_finds_what_the_other_does_not(where):
+    (held,) = kept(leaves(BASE), 0)
+    golden, spots = held.but(read=None), places(held)
+    if where == "at a spot":  # no sketch tells it from so much rounding
+        array = BASE + np.float32(0.3 * STEP) * np.sign(BASE[::-1])
+        array[spots[3]] = BASE[spots[3]] + np.float32(1.5 * STEP)
+        assert compare((golden.but(spots=None),), leaves(array), TOLERANCE).matches
+    else:  # where spots round, and the mean is small
+        array = BASE.copy()
+        array[spots] += np.float32(0.3 * STEP)
+        array[next(n for n in range(99) if n not in spots)] += np.float32(30 * STEP)
+    (difference,) = compare((golden,), leaves(array), TOLERANCE).differences
+    assert difference.kinds == ("values",)
+
+
+MASK = np.where(BASE > 1, np.float32(-1e9), BASE)
+BAND = np.where(BASE > 1, np.float32(-1e9) - np.float32(1e7) * BASE, BASE)
+LIES = MASK < -1e8
+
+
+def exchanged():
+    """The same elements set aside, in other places: their count and their ends are the same."""
+    array = BAND.copy()
+    array[LIES] = array[LIES][::-1]
+    return array
+
+
+def one_less():
+    array = MASK.copy()
+    array[np.flatnonzero(LIES)[5]] = 0
+    return array
+
+
+@pytest.mark.parametrize(
+    ("golden", "array"),
+    [(MASK, np.where(LIES, np.float32(1.1) * MASK, MASK)), (BAND, exchanged()), (MASK, one_less())],
+    ids=["its ends", "its places", "its count"],
+)
+def test_what_is_set_aside_may_not_move_either(golden, array):
+    (held,) = kept(leaves(golden), 0)
+    by_sketch = held.but(read=None, spots=None)
+    assert compare((by_sketch,), leaves(golden), TOLERANCE).matches
+    (difference,) = compare((by_sketch,), leaves(array), TOLERANCE).differences
+    assert difference.numbers.aside

@@ -301,6 +301,13 @@ def test_what_was_not_stored_has_nothing_to_read(tmp_path):
     assert small.read is not None
 
 
+def test_a_sketch_is_one_of_the_leaf_s_elements(tmp_path):
+    made = replace(leaf(KERNEL, "big", sketch=sketch(KERNEL[:1])), stored=False, read=None)
+    path = save(tmp_path, golden(made, values=None))
+    problem = '"sketch" is one of 3 numbers, the leaf has others'
+    assert refused(path).problem == f"has been edited or damaged: leaf big: {problem}"
+
+
 def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match=r"No such file|os error"):
         write_values(tmp_path / "no" / "such", [leaf(KERNEL)])

@@ -124,6 +124,13 @@ def test_a_check_is_green_and_unwritten_by_default_where_nothing_is_known():
     assert decide(Status.MATCHED, Mode(), Outcome.PASSED) == OK
 
 
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_against_other_code_what_differs_fails_and_nothing_is_written(status, outcome):
+    made = decide(status, Mode(against=True), outcome, gains=True, astray=True)
+    assert made == Decision(fails=status.bad and status is not Status.MISSING, writes=False)
+
+
 # -- use -------------------------------------------------------------------------------
 
 OWNER = ("TestA", "test_f", "x")
@@ -209,6 +216,12 @@ def test_use(case):
 
 def test_use_takes_any_iterable_of_passed_tests():
     assert use(OWNER, file(functions=THERE), iter(BOTH)) is Use.UNUSED
+
+
+@pytest.mark.parametrize(("other", "known"), [("TestA", Use.GONE), ("TestB", Use.UNKNOWN)])
+def test_a_method_that_a_base_may_hold_is_gone_where_its_class_was_collected(other, known):
+    there = file(functions={(other, "test_g"): [None]}, source="class TestA(Base):\n    pass")
+    assert use(OWNER, there, []) is known
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -242,3 +242,16 @@ def test_names_that_lead_nowhere(options, told: str):
 def test_a_vector_cannot_be_transposed():
     with pytest.raises(BadReference, match="a: transpose names it, and it has 1 axes"):
         compare({"a": jnp.ones(1)}, reference({"a": jnp.ones(1)}, transpose="a"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "note"),
+    [("ab", "a", "not in the reference: b"), ("a", "ab", "only there: b")],
+)
+def test_what_one_side_lacks_is_not_the_same(ours: str, theirs: str, note: str):
+    sides = ({name: jnp.ones(2) for name in names} for names in (ours, theirs))
+    mine, other = sides
+    found = compare(mine, reference(other))
+    assert not found
+    assert found.notes == (note,)
+    assert found.comparison.matches

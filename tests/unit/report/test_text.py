@@ -470,6 +470,7 @@ def test_a_failure_in_one_line_paints_that_alone():
     made.toterminal(None)
     assert str(made.reprcrash) == "tests/test_a.py:7: golden x"
     assert made.reprcrash.message == "golden x", "for pytest's short summary and JUnit's file"
+    assert (made.reprcrash.path, made.reprcrash.lineno) == ("tests/test_a.py", 7), "for json-report"
 
 
 def test_the_place_of_a_failure_is_its_first_check():
