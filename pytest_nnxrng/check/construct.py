@@ -55,8 +55,10 @@ def construct(
     if not options.also:
         return made
     allowed = options.tolerance(test.settings, "init", {}, {})
-    ways = variants.built_alike(options.also, made.model, again, allowed, test.platform_device())
-    return Constructed(made.model, again, made.repeats, ways)
+    ways = variants.built_alike(
+        options.also, made.model, made.build, allowed, test.platform_device()
+    )
+    return Constructed(made.model, made.build, made.repeats, ways)
 
 
 def _before(
@@ -64,8 +66,8 @@ def _before(
 ) -> Build | None:
     """The constructor with its arguments as they are now; None if NNX cannot copy these."""
     try:
-        copied = arguments.copy_arguments(args, kwargs)
-        return Build(build, *copied, options.only, called=(args, kwargs))
+        given = arguments.Before(args, kwargs)
+        return Build(build, given, options.only, called=(args, kwargs))
     except Exception:  # what NNX raises for a node that it cannot split and merge
         return None
 
@@ -93,6 +95,8 @@ def _built(
     __tracebackhide__ = True
     drawn = defaults.counts(build)
     model = build(*args, **kwargs)
+    if again is not None and not again.given.known:
+        again = None
     if again is not None:
         again.trap = defaults.trap(drawn)
     agreement.at(test, "the build of a model")  # before others' elements are read

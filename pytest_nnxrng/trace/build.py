@@ -29,13 +29,20 @@ class Build:
     """
 
     build: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    given: arguments.Before
     only: Any = None
     repeated: bool = False  # a second call was seen to give the same model
     called: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
     trap: str = ""  # the default argument of a call in it that keys were drawn from
     known: Callable[[Callable[[], Traced]], Traced] | None = None  # the trace of an equal build
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self.given.copies()[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self.given.copies()[1]
 
     @cached_property
     def traced(self) -> Traced:
@@ -99,7 +106,7 @@ class Build:
             for name, stream in streams.items()
         }
         arguments.rekey(args, kwargs, keys)
-        return replace(self, args=args, kwargs=kwargs, known=None)
+        return replace(self, given=arguments.Before(args, kwargs), known=None)
 
 
 def _shown(traced: Trace) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class Opaque:
 def built(reuse: Reuse, build: Callable[..., Any], *args: Any, seed: int = 0) -> Build:
     """A build that was called, and may use what is known."""
     rngs = nnx.Rngs(params=seed)
-    copied, named = arguments.copy_arguments(args, {"rngs": rngs})
+    given = arguments.Before(args, {"rngs": rngs})
     model = build(*args, rngs=rngs)
-    made = Build(build, copied, named, called=(args, {"rngs": rngs}))
+    made = Build(build, given, called=(args, {"rngs": rngs}))
     flat = flatten(model)
     reuse.share(made, flat.but(digested(flat.leaves)), jax.devices()[0])
     return made
@@ -220,9 +220,9 @@ def test_one_that_did_not_repeat_is_asked_again() -> None:
 
 def _made(config: Config) -> tuple[Build, Any]:
     rngs = nnx.Rngs(params=0)
-    copied, named = arguments.copy_arguments((config,), {"rngs": rngs})
+    given = arguments.Before((config,), {"rngs": rngs})
     flat = flatten(Model(config, rngs=rngs))
-    build = Build(Model, copied, named, called=((config,), {"rngs": rngs}))
+    build = Build(Model, given, called=((config,), {"rngs": rngs}))
     return build, flat.but(digested(flat.leaves))
 
 
