@@ -40,6 +40,8 @@ def obtain(asked: Asked) -> Obtained:
     flat = _digested(asked, flat)
     agreement.after(asked.test, asked.name, flat.leaves)
     found = adopt(asked, found, flat)
+    if asked.build is not None and not asked.options.abstract:
+        asked.test.memory.reuse.share(asked.build, flat, asked.device)
     trace = _trace(asked, found.golden)
     if trace is not None and asked.options.abstract:
         flat = derived(flat, trace)

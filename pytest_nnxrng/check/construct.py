@@ -11,6 +11,7 @@ from pytest_nnxrng.check.state import CheckOptions, SnapshotError, TestChecks
 from pytest_nnxrng.check.variants import Variant
 from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import Tolerance
+from pytest_nnxrng.leaf.flat import Flat
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx import arguments, defaults
 from pytest_nnxrng.nnx.flatten import flatten, holds_nnx
@@ -54,8 +55,10 @@ def construct(
     if not options.also:
         return made
     allowed = options.tolerance(test.settings, "init", {}, {})
-    ways = variants.built_alike(options.also, made.model, again, allowed, test.platform_device())
-    return Constructed(made.model, again, made.repeats, ways)
+    ways = variants.built_alike(
+        options.also, made.model, made.build, allowed, test.platform_device()
+    )
+    return Constructed(made.model, made.build, made.repeats, ways)
 
 
 def _before(
@@ -63,8 +66,8 @@ def _before(
 ) -> Build | None:
     """The constructor with its arguments as they are now; None if NNX cannot copy these."""
     try:
-        copied = arguments.copy_arguments(args, kwargs)
-        return Build(build, *copied, options.only, called=(args, kwargs))
+        given = arguments.Before(args, kwargs)
+        return Build(build, given, options.only, called=(args, kwargs))
     except Exception:  # what NNX raises for a node that it cannot split and merge
         return None
 
@@ -92,26 +95,35 @@ def _built(
     __tracebackhide__ = True
     drawn = defaults.counts(build)
     model = build(*args, **kwargs)
+    if again is not None and not again.given.known:
+        again = None
     if again is not None:
         again.trap = defaults.trap(drawn)
     agreement.at(test, "the build of a model")  # before others' elements are read
     repeats = True
     if again is not None and test.settings.mode.update:
         with test.progress.step(f"building {name_of(build)} again"):
-            repeats = _repeats(model, again)
+            repeats = _repeats(test, model, again)
     return Constructed(model, again, repeats)
 
 
-def _repeats(model: Any, build: Build) -> bool:
+def _repeats(test: TestChecks, model: Any, build: Build) -> bool:
     """Whether a second call gives the same model; True if there can be no second call."""
+    flat = flatten(model)
+    flat = flat.but(digested(flat.leaves))
+    reuse, device = test.memory.reuse, test.platform_device()
+    return reuse.repeats(build, flat, device, lambda: _repeated(flat, build))
+
+
+def _repeated(first: Flat, build: Build) -> bool:
     try:
-        again = build.again()
+        second = flatten(build.again())
     except Exception:  # a constructor that runs once in a process, say
         return True
-    a, b = flatten(model), flatten(again)
+    exact = Tolerance({}, exact=True)
     build.repeated = (
-        a.aliases == b.aliases
-        and compare(digested(a.leaves), digested(b.leaves), Tolerance({}, exact=True)).matches
+        first.aliases == second.aliases
+        and compare(first.leaves, digested(second.leaves), exact).matches
     )
     return build.repeated
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import xxhash
 
+from pytest_nnxrng.check.reuse import Reuse
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten
@@ -46,6 +47,7 @@ class Memory:
 
     by_weights: dict[str, _Checks] = field(default_factory=dict)
     by_id: dict[int, _Checks] = field(default_factory=dict)
+    reuse: Reuse = field(default_factory=Reuse)
 
     def remember(self, name: _Name, model: Any, leaves: Sequence[Leaf], check: ModelCheck) -> None:
         """Keep what a check came to; of an abstract model nothing, since it gives no output."""

@@ -79,8 +79,8 @@ def explain(compared: Compared) -> Explained:
     path = compared.obtained.found.path
     try:
         with asked.test.progress.step(f"explaining {path.name}"):
-            causes, seen = why.explain(_mismatch(compared))
-            return replace(explained, causes=causes, evidence=seen)
+            found = asked.test.memory.reuse.explained(_mismatch(compared), asked.device)
+            return replace(explained, causes=found.causes, evidence=found.evidence)
     except GoldenError as error:
         return replace(explained, compared=replace(compared, error=error))
     except BadFlag:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +18,35 @@ _LOOSE = 1e-2  # of what sums of squares lose, beside the digits
 _DIGITS = 1e-5  # a row's numbers have six digits
 _TEXTS = ("nan", "inf", "-inf")
 _OVERFLOW = 1e308
+_ORDER = ("min", "mean", "max", "std")
+_MOMENTS = frozenset(_ORDER)
 
 
 def contradiction(leaf: Leaf) -> str:
     """What of a leaf's row cannot be, or lacks what the format requires; "" if nothing."""
     if is_key(leaf.dtype) or not (leaf.statistics or leaf.digest or leaf.spots):
         return ""
-    row = leaf.statistics
+    row, reals = leaf.statistics, _reals(leaf)
+    whole = leaf.digest is not None and leaf.stored and leaf.spots is None and leaf.sketch is None
+    if whole and row.keys() == _MOMENTS and _plain(reals, *[row[name] for name in _ORDER]):
+        return ""
     if leaf.digest is None and (row or leaf.sketch is not None):
         return 'it has numbers, and no "digest"'
     return (
-        _wrong_numbers(row, _reals(leaf))
+        _wrong_numbers(row, reals)
         or (_wrong_sketch(leaf.sketch, row) if leaf.sketch is not None else _no_sketch(leaf))
         or _wrong_spots(leaf)
-        or _too_narrow(row, _reals(leaf))
+        or _too_narrow(row, reals)
     )
+
+
+def _plain(reals: int, low: Any, mean: Any, high: Any, std: Any) -> bool:
+    """Whether they are beyond doubt, as those of nearly all leaves: what is not is looked into."""
+    if not type(low) is type(mean) is type(high) is type(std) is float:
+        return False
+    wide = max(high - mean, mean - low)
+    near = wide < math.inf and wide <= std * math.sqrt(reals)
+    return low <= mean <= high and 0 <= std <= (high - low) / 2 and near
 
 
 def told_otherwise(leaf: Leaf, values: np.ndarray) -> str:
@@ -52,6 +67,8 @@ def told_otherwise(leaf: Leaf, values: np.ndarray) -> str:
 
 def _wrong_numbers(row: Mapping[str, float | int | str], reals: int) -> str:
     for name, number in row.items():
+        if isinstance(number, float) and math.isinf(number):
+            return f'"{name}" is too large a number'
         if name in ("value", "constant"):  # which the leaf's digest holds
             continue
         texts = _TEXTS if name in ("mean", "std") else ()
@@ -63,10 +80,10 @@ def _wrong_numbers(row: Mapping[str, float | int | str], reals: int) -> str:
     count = row.get("nonfinite", 0)
     if not isinstance(count, int) or not 0 <= count <= reals:
         return f'"nonfinite" is {count!r:.40}'
-    if not {"min", "max"} <= row.keys():
+    if "min" not in row or "max" not in row:
         return ""
     low, high = float(row["min"]), float(row["max"])
-    mean, std = (float(row.get(name, 0.0)) for name in ("mean", "std"))
+    mean, std = float(row.get("mean", 0.0)), float(row.get("std", 0.0))
     slack = _DIGITS * max(abs(low), abs(high))
     if low > high:
         return '"min" exceeds "max"'
@@ -79,9 +96,9 @@ def _wrong_numbers(row: Mapping[str, float | int | str], reals: int) -> str:
 
 def _too_narrow(row: Mapping[str, float | int | str], reals: int) -> str:
     """One of n numbers is no further from their mean than the root of n times their deviation."""
-    if not {"mean", "std", "min", "max"} <= row.keys():
+    if not row.keys() >= _MOMENTS:
         return ""
-    low, high, mean, std = (float(row[name]) for name in ("min", "max", "mean", "std"))
+    low, high, mean, std = [float(row[name]) for name in ("min", "max", "mean", "std")]
     furthest = max(high - mean, mean - low) - _DIGITS * max(abs(low), abs(high))
     root = math.sqrt(max(reals - int(row.get("nonfinite", 0)), 1))
     if math.isfinite(furthest) and furthest * (1 - _LOOSE) > std * root:

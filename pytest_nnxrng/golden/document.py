@@ -54,7 +54,8 @@ def _read_text(path: Path) -> str:
         raise broken(path, "is empty")
     if data.startswith(b"version https://git-lfs"):
         raise pointer(path)
-    if re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
+    marked = b"<<<<<<< " in data or b">>>>>>> " in data
+    if marked and re.search(rb"^(<{7}|>{7}) ", data, re.MULTILINE):
         raise GoldenError(
             path,
             "holds the conflict markers of an unfinished merge",
@@ -74,20 +75,15 @@ def _load_json(path: Path, text: str) -> dict[str, Any]:
             raise ValueError("one name stands twice")
         return found
 
-    def finite(number: str) -> float:
-        if not math.isfinite(float(number)):
-            raise ValueError(f"{short(number)} is too large a number")
-        return float(number)
-
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        data: Any = json.loads(
-            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
-        )
+        data: Any = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
         if "\\ud" in text.lower():  # half a surrogate pair could not be printed, nor sent
             json.dumps(data, ensure_ascii=False).encode()
+        if isinstance(data, dict) and too_large([v for k, v in data.items() if k != "leaves"]):
+            raise ValueError("it holds too large a number")
     except (ValueError, RecursionError) as error:
         raise broken(path, f"is not a whole JSON file ({short(error)})") from error
     if not isinstance(data, dict) or type(data.get("format")) is not int or data["format"] < 1:
@@ -100,3 +96,14 @@ def _load_json(path: Path, text: str) -> dict[str, Any]:
             replaceable=False,
         )
     return data
+
+
+def too_large(value: Any) -> bool:
+    """Whether a number in it is written in JSON, and yet is none: 1e999.
+
+    Of thousands of leaves this is asked where their numbers are read: a hook for each is dear.
+    """
+    if isinstance(value, float):
+        return math.isinf(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(too_large, parts))

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_nnxrng.golden import execution
 from pytest_nnxrng.golden.attributes import packed, unpacked
 from pytest_nnxrng.golden.consistency import contradiction
-from pytest_nnxrng.golden.document import FORMAT, load
+from pytest_nnxrng.golden.document import FORMAT, load, too_large
 from pytest_nnxrng.golden.errors import GoldenError, broken, short
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
@@ -238,73 +238,95 @@ def _parse_leaf(manifest: Path, path: str, row: Any, reader: Reader | None) -> L
     if not isinstance(row, dict):
         raise _Invalid(f"leaf {path} is not an object")
     try:
-        return _leaf_from_json(manifest, path, dict(row), reader)
+        return _leaf_from_json(manifest, path, row, reader)
     except _Invalid as error:
         raise _Invalid(f"leaf {path}: {error}") from error
 
 
+_BLANK = Leaf("", "", (), "")
+_HEX = re.compile(r"[0-9a-f]{32}")
+
+
 def _leaf_from_json(manifest: Path, path: str, row: dict[str, Any], reader: Reader | None) -> Leaf:
-    shape = _get(row, "shape", list)
-    if len(shape) > _DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-        raise _Invalid(f'"shape" is {short(shape)}')
-    dtype, digest = _get(row, "dtype", str), row.get("digest")
-    draws, sharding = row.get("draws"), _spec(row, "sharding")
-    placed, unseen = _spec(row, "placed"), row.get("unseen", [])
-    if digest is not None and not (
-        isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{32}", digest)
-    ):
+    """One leaf of a golden. A golden has thousands: what most rows lack is asked for once."""
+    shape, dtype = _shape(row), _get(row, "dtype", str)
+    digest = row.get("digest")
+    if digest is not None and not (isinstance(digest, str) and _HEX.fullmatch(digest)):
         raise _Invalid('"digest" is not 32 hex digits')
-    if not row.keys().isdisjoint(_OF_NUMBERS):
+    if not _OF_NUMBERS.isdisjoint(row):
         try:
             dtype_of(dtype)
         except UnsupportedDtype:
             raise _Invalid(f'"dtype" is {short(dtype)!r}') from None
-    if draws is not None and not (
-        isinstance(draws, list) and all(isinstance(d, str) and d.isprintable() for d in draws)
-    ):
-        raise _Invalid('"draws" is not a list of texts')
-    if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
-        raise _Invalid('"unseen" is not a list of texts')
-    for name in ("rng", "fixed_key", "stored", "kept"):
-        if not isinstance(row.get(name, False), bool):
-            raise _Invalid(f'"{name}" is {short(row[name])}')
     if not isinstance(row.get("initializer", ""), str):
         raise _Invalid('"initializer" is not text')
-    try:
-        sketch = _sketch(row["sketch"], dtype, shape) if "sketch" in row else None
-        if "spots" in row:
-            decode(row["spots"], dtype, tuple(shape))
-    except ValueError as error:
-        raise _Invalid(str(error)) from None
-    stored = digest is not None and row.get("stored", True)
-    leaf = Leaf(
+    leaf: Leaf = _BLANK.but(
         path=path,
         type=_printable(row, "type"),
-        shape=tuple(shape),
+        shape=shape,
         dtype=dtype,
-        rng=row.get("rng", False),
-        fixed_key=row.get("fixed_key", False),
-        sharding=sharding,
-        placed=None if placed is None else Placement(placed, tuple(unseen)),
         digest=digest,
-        statistics={k: v for k, v in row.items() if k in _STATISTICS and _is_number(v)},
-        sketch=sketch,
-        draws=None if draws is None else tuple(draws),
+        statistics={k: row[k] for k in _STATISTICS if k in row and type(row[k]) in _NUMBERS},
+        draws=_draws(row.get("draws")),
         initializer=row.get("initializer"),
-        spots=row.get("spots"),
-        stored=stored,
-        kept=row.get("kept", False),
+        stored=digest is not None,
+        read=None if digest is None or reader is None else lambda: reader.read(leaf),
     )
+    if not _RARE.isdisjoint(row):
+        leaf = _with_rest(leaf, row)
     if wrong := contradiction(leaf):
         raise _Invalid(wrong)
     if digest is not None and (elements := constant(leaf)) is not None:
         return leaf.but(stored=False, read=lambda: checked(manifest, leaf, elements))
-    if not stored or reader is None:
-        return leaf
-    return leaf.but(read=lambda: reader.read(leaf))
+    return leaf
 
 
-def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
+def _shape(row: dict[str, Any]) -> tuple[int, ...]:
+    shape = _get(row, "shape", list)
+    if len(shape) > _DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise _Invalid(f'"shape" is {short(shape)}')
+    return tuple(shape)
+
+
+def _draws(draws: Any) -> tuple[str, ...] | None:
+    if draws is None:
+        return None
+    if type(draws) is not list or not all(type(d) is str and d.isprintable() for d in draws):
+        raise _Invalid('"draws" is not a list of texts')
+    return tuple(draws)
+
+
+def _with_rest(leaf: Leaf, row: dict[str, Any]) -> Leaf:
+    """With what few leaves have."""
+    for name in ("rng", "fixed_key", "stored", "kept"):
+        if not isinstance(row.get(name, False), bool):
+            raise _Invalid(f'"{name}" is {short(row[name])}')
+    placed, unseen = _spec(row, "placed"), row.get("unseen", [])
+    if not isinstance(unseen, list) or not all(isinstance(name, str) for name in unseen):
+        raise _Invalid('"unseen" is not a list of texts')
+    if too_large(row.get("sketch")):
+        raise _Invalid('"sketch" holds too large a number')
+    try:
+        sketch = _sketch(row["sketch"], leaf.dtype, leaf.shape) if "sketch" in row else None
+        if "spots" in row:
+            decode(row["spots"], leaf.dtype, leaf.shape)
+    except ValueError as error:
+        raise _Invalid(str(error)) from None
+    stored = leaf.stored and row.get("stored", True)
+    return leaf.but(
+        rng=row.get("rng", False),
+        fixed_key=row.get("fixed_key", False),
+        sharding=_spec(row, "sharding"),
+        placed=None if placed is None else Placement(placed, tuple(unseen)),
+        sketch=sketch,
+        spots=row.get("spots"),
+        stored=stored,
+        read=leaf.read if stored else None,
+        kept=row.get("kept", False),
+    )
+
+
+def _sketch(value: Any, dtype: str, shape: tuple[int, ...]) -> Sketch:
     real = real_of(dtype_of(dtype))
     if real is None:
         raise _Invalid(f'"sketch" of {dtype}, which has none')
@@ -317,10 +339,13 @@ def _sketch(value: Any, dtype: str, shape: list[int]) -> Sketch:
 
 _STATISTICS = ("value", "constant", "mean", "std", "min", "max", "nonfinite")
 _OF_NUMBERS = frozenset({"digest", "spots", "sketch", *_STATISTICS})
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | str) and not isinstance(value, bool)
+_NUMBERS = frozenset({int, float, str})
+_RARE = frozenset(
+    (
+        *("rng", "fixed_key", "sharding", "placed", "unseen"),
+        *("sketch", "spots", "stored", "kept"),
+    )
+)
 
 
 def _spec(row: Mapping[str, Any], name: str) -> Spec | None:

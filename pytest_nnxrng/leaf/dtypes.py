@@ -6,6 +6,7 @@ keys and ``python float`` and the like for Python numbers.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import ml_dtypes  # a dependency of jax; gives numpy bfloat16, float8_*, int4, ...
@@ -66,6 +67,7 @@ def is_key(name: str) -> bool:
     return name.startswith(_KEY)
 
 
+@functools.lru_cache(maxsize=128)
 def dtype_of(name: str) -> np.dtype:
     """The numpy dtype of a leaf's elements in host memory; uint32 for typed PRNG keys.
 

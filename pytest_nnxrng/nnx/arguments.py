@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,6 +44,45 @@ def copy_arguments(
             for value, (flat, treedef) in zip(values, flattened, strict=True)
         ]
     return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
+
+
+class Before:
+    """Arguments as they are before a call, to be copied after it, and only if somebody asks.
+
+    Of an Rngs a call moves keys and counts alone, which are noted. All else of NNX is copied at
+    once, and so is an Rngs whose streams belong to a transformation.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._given = args, kwargs
+        self._streams = list(named_streams(args, kwargs).values())
+        self._noted = [(stream.key[...], stream.count[...]) for stream in self._streams]
+        self._copied = None if self._is_light() else copy_arguments(args, kwargs)
+
+    def _is_light(self) -> bool:
+        args, kwargs = self._given
+        flat = [leaf for value in (*args, *kwargs.values()) for leaf in _flatten(value)[0]]
+        nodes = [leaf for leaf in flat if _is_state(leaf)]
+        traced = any(isinstance(x, jax.core.Tracer) for noted in self._noted for x in noted)
+        return not traced and all(type(node) in (nnx.Rngs, nnx.RngStream) for node in nodes)
+
+    @property
+    def known(self) -> bool:
+        """Whether they can still be told: the streams are the same objects."""
+        now = list(named_streams(*self._given).values())
+        same = len(now) == len(self._streams) and all(map(operator.is_, now, self._streams))
+        return self._copied is not None or same
+
+    def copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as they were: copies, the same ones each time."""
+        if self._copied is None:
+            args, kwargs = copy_arguments(*self._given)
+            streams = named_streams(args, kwargs).values()
+            for stream, (key, count) in zip(streams, self._noted, strict=True):
+                set_value(stream.key, key)
+                set_value(stream.count, count)
+            self._copied = args, kwargs
+        return self._copied
 
 
 def rekey(args: tuple[Any, ...], kwargs: Mapping[str, Any], keys: Mapping[str, Any]) -> None:

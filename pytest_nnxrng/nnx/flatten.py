@@ -322,6 +322,8 @@ def _slabs(value: jax.Array) -> Slabs:
 
 def _is_fetched(value: Any) -> bool:
     """Whether reading copies: numpy sees what lies whole in host memory where it is."""
+    if isinstance(value, np.ndarray):
+        return not (value.flags.c_contiguous and value.dtype.isnative)
     if not isinstance(value, jax.Array):
         return False
     devices = value.devices()
@@ -352,9 +354,8 @@ def _reader(place: _Place, value: Any) -> Callable[[], np.ndarray] | None:
     if isinstance(value, jax.ShapeDtypeStruct):
         return None
     if isinstance(value, np.ndarray | np.generic):
-        # Its buffer can be written to after the check; a jax.Array's cannot.
-        copy = np.array(value, order="C", dtype=value.dtype.newbyteorder("="))
-        return lambda: copy
+        # Read where it lies, while the check lasts: nothing reads it once the test goes on.
+        return lambda: _host(value)
     if value.is_deleted():
         raise UnsupportedValue(
             f"{place} has been deleted or donated to a jitted function; "
@@ -363,6 +364,12 @@ def _reader(place: _Place, value: Any) -> Callable[[], np.ndarray] | None:
     if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         return lambda: np.asarray(jax.random.key_data(value))
     return lambda: np.ascontiguousarray(np.asarray(value)).reshape(value.shape)
+
+
+def _host(value: Any) -> np.ndarray:
+    """The elements in C order and native bytes: the same array, if it has them so."""
+    native = value.dtype.newbyteorder("=")
+    return np.ascontiguousarray(np.asarray(value, native)).reshape(np.shape(value))
 
 
 def _sharding(variable: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.derivation import Trace, Untraceable, trace
 
 Streams = Mapping[str, Mapping[str, Any]]
+Traced = Trace | Untraceable
 
 
 @dataclass
@@ -28,16 +29,27 @@ class Build:
     """
 
     build: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    given: arguments.Before
     only: Any = None
     repeated: bool = False  # a second call was seen to give the same model
     called: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
     trap: str = ""  # the default argument of a call in it that keys were drawn from
+    known: Callable[[Callable[[], Traced]], Traced] | None = None  # the trace of an equal build
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self.given.copies()[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self.given.copies()[1]
 
     @cached_property
-    def traced(self) -> Trace | Untraceable:
+    def traced(self) -> Traced:
         """The trace of the constructor, or why there is none; made when it is first asked for."""
+        return self._traced() if self.known is None else self.known(self._traced)
+
+    def _traced(self) -> Traced:
         try:
             return trace(self.build, self.args, self.kwargs)
         except Untraceable as error:
@@ -69,11 +81,15 @@ class Build:
 
     def traced_unlike(self) -> tuple[str, ...]:
         """The leaves that a second trace does not show as the first did."""
-        first, second = self.trace, replace(self).trace
+        first, second = self.trace, self.alone().trace
         if first is None or second is None:
             return ()  # a constructor that runs once in a process, say
         one, other = _shown(first), _shown(second)
         return tuple([p for p in sorted(one.keys() | other.keys()) if one.get(p) != other.get(p)])
+
+    def alone(self) -> Build:
+        """The same, to be traced by itself."""
+        return replace(self, known=None)
 
     def again(self) -> Any:
         """What a second call gives, on a copy of the arguments."""
@@ -90,7 +106,7 @@ class Build:
             for name, stream in streams.items()
         }
         arguments.rekey(args, kwargs, keys)
-        return replace(self, args=args, kwargs=kwargs)
+        return replace(self, given=arguments.Before(args, kwargs), known=None)
 
 
 def _shown(traced: Trace) -> dict[str, Any]:

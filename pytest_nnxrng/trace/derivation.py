@@ -113,13 +113,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one trace of a constructor shows. ``model`` holds shapes in place of arrays."""
+    """What one trace of a constructor shows. ``model`` holds shapes in place of arrays.
+
+    ``place`` is the user's line that asked for it.
+    """
 
     model: Any
     leaves: dict[str, Derivation]
     draws: tuple[Draw, ...]
     streams: dict[str, Stream]
     program: Program | None = field(default=None, compare=False, repr=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass
@@ -198,6 +202,7 @@ def trace(build: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
             for name, key, count, end in zip(streams, keys, counts, ends, strict=True)
         },
         program=_program(staged, indices, closed, (*keys, *counts)),
+        place=place,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_nnxrng.compare.differences import Comparison, compare
@@ -73,7 +73,7 @@ class Rebuild:
             if name in _OF_KEYS:
                 continue
             with environment.under({name: flags[name]}):
-                there = replace(build)
+                there = build.alone()
                 alone = self._flat(there)
             if equal and self._equal(alone, there, [name]) == equal:
                 return Rebuilt(flat, equal, (name,))
