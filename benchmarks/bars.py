@@ -31,7 +31,8 @@ class Bar:
 
 def bars(found: dict[str, Any]) -> list[Bar]:
     """Every bar that the results (of ``rows.ROWS``, or some of them) tell of."""
-    return [bar for made in (_contest, _start, _tiny, _call, _huge, _page) for bar in made(found)]
+    every = (_contest, _start, _tiny, _call, _runs, _huge, _page)
+    return [bar for made in every for bar in made(found)]
 
 
 def select(rows: list[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
@@ -114,6 +115,25 @@ def _call(found: dict[str, Any]) -> Iterator[Bar]:
     )
     wall, cpu = (ours - 1.5 * theirs for ours, theirs in zip(checked, plain, strict=True))
     yield Bar("check_call beyond 1.5 times the call itself", "ms", wall, cpu, 3.0)
+
+
+def _runs(found: dict[str, Any]) -> Iterator[Bar]:
+    row = found.get("runs")
+    if row is None:
+        return
+    tests, ratios = row["failing"]["tests"], row["failing"]["ratios"]
+    yield Bar(f"{tests} failing tests / passing", "x", ratios["failing"], most=1.5)
+    yield Bar(f"first update of {tests} tests / checking", "x", ratios["updating"], most=1.6)
+    two = row["workers"]["ratios"]["two"]
+    yield Bar(
+        f"{2 * row['workers']['tests']} checks, two workers / one process", "x", two, most=0.6
+    )
+    long = row["memory"]["late"] - row["memory"]["early"]
+    yield Bar(f"memory of {row['memory']['tests']} checks beyond 200", "MiB", long / 2**20, most=16)
+    read = row["reading"]["ratios"]["golden"]
+    yield Bar(f"golden of {row['reading']['leaves']} leaves / its JSON", "x", read, most=2)
+    files = f"pytest, wheel installed ({row['wheel']['files']} files) / not"
+    yield Bar(files, "x", row["wheel"]["ratios"]["with"], most=1.02)
 
 
 def _huge(found: dict[str, Any]) -> Iterator[Bar]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, pages, peers, sessions, workloads
+from benchmarks import measure, pages, peers, runs, sessions, workloads
 from benchmarks.sessions import PLUGIN, UPDATE, Session
 
 Row = dict[str, Any]
@@ -353,6 +353,23 @@ def synced(folder: Path, extent: Extent, say: Say) -> Row:
     return row
 
 
+def whole_runs(folder: Path, extent: Extent, say: Say) -> Row:
+    """Failing and updating runs, workers, a long run, a golden read, and the wheel unused."""
+    small = max(9, extent.repetitions)  # one takes a second or two: nine, for a steady median
+    row: Row = {}
+    say("a hundred tests, passing, failing, and written")
+    row["failing"] = runs.failing(folder, small)
+    say("two workers")
+    row["workers"] = runs.workers(folder, 3, 2 * extent.tests)
+    say("a long run")
+    row["memory"] = runs.memory(folder, 2 * extent.tests)
+    say("a golden of 10,000 leaves")
+    row["reading"] = runs.reading(folder, small, 10_000)
+    say("start of pytest, from the wheel")
+    row["wheel"] = runs.start(folder, 3 * small)
+    return row
+
+
 def page(folder: Path, extent: Extent, say: Say) -> Row:
     """The page of a thousand checks in a browser, where there is one."""
     say("the page of 1,000 checks")
@@ -371,5 +388,6 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "tests": by_tests,
     "goldens": by_goldens,
     "synced": synced,
+    "runs": whole_runs,
     "page": page,
 }

@@ -68,3 +68,9 @@ def run(folder: Path, arguments: Sequence[str] = PLUGIN, expect: int = 0) -> Ses
     if code != expect:
         raise RuntimeError(f"pytest failed in {folder}:\n{log.read_text(encoding='utf-8')[-2000:]}")
     return Session(wall, cpu, peak)
+
+
+def said(folder: Path, arguments: Sequence[str]) -> str:
+    """What a run of pytest in ``folder`` that passes prints."""
+    run(folder, arguments)
+    return (folder / "log.txt").read_text(encoding="utf-8")
