@@ -18,6 +18,7 @@ from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.paths import parent, tail
+from pytest_nnxrng.leaf.repeats import braced, pattern
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, few, named
 from pytest_nnxrng.why.unproven import may_be_redrawn
@@ -55,11 +56,12 @@ def joins(many: Leaves, one: Leaves) -> list[Join]:
 
 def causes(evidence: Evidence, found: Sequence[Join], *, is_now: bool) -> list[Cause]:
     """What is joined now, or with ``is_now`` False was in the golden; what became of its values."""
-    of_rules: dict[tuple[str, str], list[Join]] = {}
+    of_rules: dict[tuple[str, ...], list[Join]] = {}
     for join in found:
-        of_rules.setdefault(join.rule, []).append(join)
+        of_rules.setdefault(tuple(map(pattern, join.rule)), []).append(join)
     told = []
-    for rule, group in of_rules.items():
+    for group in of_rules.values():
+        rule = tuple(braced(names) for names in zip(*[join.rule for join in group], strict=True))
         what = _NAMES[group[0].stacked, is_now]
         axis = max(join.axis for join in group) if group[0].stacked else 0
         old, new = rule if is_now else reversed(rule)
