@@ -198,17 +198,25 @@ def _places(evidence: Evidence) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     known = False
     for stream in evidence.streams[0].keys() & evidence.streams[1].keys():
-        theirs, ours = (owners(side[stream], ()) for side in evidence.streams)
-        if not theirs or not ours:
-            continue
-        known = True
-        for number, gap in enumerate(align(theirs, ours).gaps):
-            for sign, names, leaves in (
-                ("<", [theirs[i] for i in gap.out], evidence.expected),
-                (">", [ours[i] for i in gap.put], evidence.obtained),
-            ):
-                _note(found, sign, names, leaves, (stream, number))
+        forks = [side[stream].get("forks") for side in evidence.streams]
+        both = forks[0].keys() & forks[1].keys() if all(map(_is_rows, forks)) else set[str]()
+        for links in ("", *sorted(both)):
+            theirs, ours = (
+                owners(side[stream], tuple(filter(None, links.split("/"))))
+                for side in evidence.streams
+            )
+            if not theirs or not ours:
+                continue
+            known = True
+            for number, gap in enumerate(align(theirs, ours).gaps):
+                place = (stream, links, number)
+                _note(found, "<", [theirs[i] for i in gap.out], evidence.expected, place)
+                _note(found, ">", [ours[i] for i in gap.put], evidence.obtained, place)
     return found if known else None
+
+
+def _is_rows(forks: Any) -> bool:
+    return isinstance(forks, dict)
 
 
 def _counted(evidence: Evidence) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _shows(change: Change, differences: Sequence[Difference]) -> bool:
     if change.attribute.endswith("_init"):
         return not kinds.isdisjoint(("values", "derivation"))
     if _is_size(old) and _is_size(new):
-        return "shape" in kinds or any(_is_resized(d, old, new) for d in below) or _comes(own)
+        return any(_is_resized(d, old, new) for d in below) or _comes(own)
     both = [(d.expected, d.obtained) for d in own if d.expected and d.obtained]
     return any((str(old), str(new)) == (a.dtype, b.dtype) for a, b in both if a.dtype != b.dtype)
 
@@ -195,11 +195,18 @@ def _comes(own: Sequence[Difference]) -> bool:
 
 
 def _is_resized(d: Difference, old: Any, new: Any) -> bool:
-    """Whether an axis of a leaf further down grew as this number did."""
-    if not (isinstance(old, int) and isinstance(new, int) and d.expected and d.obtained):
+    """Whether an axis of a leaf grew, or shrank, as this number did, or one of these."""
+    if "shape" not in d.kinds or not (d.expected and d.obtained):
         return False
-    both = zip(d.expected.shape, d.obtained.shape, strict=False)
-    return any(a != b and a * new == b * old for a, b in both)
+    sides = [x if isinstance(x, tuple | list) else (x,) for x in (old, new)]
+    if len(sides[0]) != len(sides[1]):
+        return True
+    axes = list(zip(d.expected.shape, d.obtained.shape, strict=False))
+    return any(
+        a != b and n != m and (a * m == b * n or a * n == b * m)
+        for a, b in axes
+        for n, m in zip(*sides, strict=True)
+    )
 
 
 def _is_size(value: Any) -> bool:

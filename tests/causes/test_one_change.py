@@ -257,3 +257,37 @@ def test_keys_of_a_golden_that_differ_are_draws(bench: Bench) -> None:
 
     (cause,) = causes(bench, "check", lambda r: build(0, r), lambda r: build(2, r))
     assert cause.text.startswith("2 more keys are drawn from `dropout` before drop.rngs.key")
+
+
+@pytest.mark.parametrize("how", BOTH)
+def test_a_stride_is_no_kernel_size(bench: Bench, how: str) -> None:
+    def build(size: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
+        return nnx.Conv(2, 4, (size, size), strides=stride, rngs=rngs)
+
+    found = causes(bench, how, lambda r: build(3, 1, r), lambda r: build(5, 2, r))
+    assert [(c.word, c.text) for c in found] == [
+        ("shape", "[3, 3, 2, 4] -> [5, 5, 2, 4]: kernel"),
+        ("static", "strides 1 -> 2: the value"),
+    ]
+
+
+class Layer(nnx.Module):
+    def __init__(self, name: str, epsilon: float, *, rngs: nnx.Rngs) -> None:
+        setattr(self, name, nnx.RMSNorm(4, epsilon=epsilon, rngs=rngs))
+        self.up = nnx.Linear(4, 4, rngs=rngs)
+
+
+@pytest.mark.parametrize("how", BOTH)
+def test_a_norm_of_a_stack_is_renamed(bench: Bench, how: str) -> None:
+    def build(name: str, epsilon: float, rngs: nnx.Rngs) -> nnx.Module:
+        @nnx.split_rngs(splits=3)
+        @nnx.vmap
+        def stack(rngs: nnx.Rngs) -> nnx.Module:
+            return Layer(name, epsilon, rngs=rngs)
+
+        model = nnx.Module()
+        model.layers = stack(rngs)
+        return model
+
+    found = causes(bench, how, lambda r: build("one", 1e-6, r), lambda r: build("two", 1e-5, r))
+    assert words(found) == {"renamed", "static"}, found
