@@ -139,7 +139,7 @@ def _moved(join: Join, old: Sequence[Leaf], new: Sequence[Leaf]) -> list[str]:
     moved = [
         path
         for path, ours, golden in zip(paths, held, slices, strict=True)
-        if ours is None or not _agree(golden, ours, old[0].dtype)
+        if ours is None or not agree(golden, ours, old[0].dtype)
     ]
     return moved or paths
 
@@ -322,7 +322,7 @@ def _values(parts: Sequence[Leaf], whole: Leaf, axis: int, put: Any) -> str:
     arrays = [_array(leaf) for leaf in (*parts, whole)]
     held = [array for array in arrays if array is not None]
     if len(held) == len(arrays):
-        return SAME if _agree(put(held[:-1], axis=axis), held[-1], whole.dtype) else OTHER
+        return SAME if agree(put(held[:-1], axis=axis), held[-1], whole.dtype) else OTHER
     constants = {_constant(leaf) for leaf in (*parts, whole)}
     if None not in constants:
         return SAME if len(constants) == 1 else OTHER
@@ -334,7 +334,7 @@ def _array(leaf: Leaf) -> np.ndarray | None:
     return leaf.read() if leaf.read is not None and leaf.slabs is None else None
 
 
-def _agree(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
+def agree(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
     if not is_inexact(dtype):
         return bool(np.array_equal(a, b))
     wide = np.complex128 if a.dtype.kind == "c" else np.float64

@@ -10,7 +10,9 @@ from pytest_nnxrng.compare.differences import Difference
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.paths import is_below
+from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import Cause, Evidence, named
+from pytest_nnxrng.why.joined import agree
 
 Alias: TypeAlias = tuple[str | None, str | None]  # what a path is tied to, then and now
 Aliases: TypeAlias = Mapping[str, Alias]
@@ -83,10 +85,15 @@ def _beside(evidence: Evidence, old: str, new: str) -> Iterator[tuple[Leaf, Leaf
 
 
 def _is_the_same(old: Leaf, new: Leaf) -> bool:
-    if old.draws is not None and new.draws is not None:
-        return (old.draws, old.initializer) == (new.draws, new.initializer)
+    """By their values, to rounding, or by their spots; where neither is known, by their draws."""
+    whole = all(leaf.read is not None and leaf.slabs is None for leaf in (old, new))
+    held = [leaf.read() if whole and leaf.read else elements(leaf) for leaf in (old, new)]
+    if held[0] is not None and held[1] is not None and old.shape == new.shape:
+        return old.dtype == new.dtype and agree(held[0], held[1], old.dtype)
     (known,) = digested([new]) if new.read is not None else (new,)
-    return bool(old.digest) and old.digest == known.digest
+    if old.digest and known.digest:
+        return old.digest == known.digest
+    return bool(old.draws) and (old.draws, old.initializer) == (new.draws, new.initializer)
 
 
 def untied(gone: Aliases, came: Aliases, old: set[str], new: set[str]) -> list[Tie]:
