@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 Row: TypeAlias = Any  # a path, or [times, first, rows]
 
 _NUMBER = re.compile(r"(?<![^.])(\d{1,9})(?![^.])")
+_INDEX = re.compile(r"(?<!\d)(\d{1,9})(?![^.])")  # block_0 and block0 are numbered, too
 _LONGEST = 1 << 20  # repetitions of a row
 _EACH = 32  # characters' worth of time and memory that a path takes besides its own
 LARGEST = 1 << 26  # characters that the paths of a golden may have
@@ -107,14 +108,24 @@ def _paths(rows: Sequence[Row], numbers: tuple[int, ...] = ()) -> Iterator[str]:
 
 def pattern(path: str) -> str:
     """The path without its numbers: that of all that is repeated with it."""
-    return _NUMBER.sub("*", path)
+    return _INDEX.sub("*", path)
+
+
+def braced(paths: Sequence[str]) -> str:
+    """``blocks.{i}.norm1`` for paths of one pattern: the numbers in which they differ."""
+    rows = [_INDEX.split(path) for path in paths]
+    return "".join(
+        step if place % 2 == 0 or len(numbers) == 1 else "{i}"
+        for place, step in enumerate(rows[0])
+        for numbers in [{row[place] for row in rows}]
+    )
 
 
 def told(paths: Sequence[str]) -> tuple[str, str]:
     """What the paths are and where: ``("norm", " in each of blocks.0 to blocks.31")``."""
     split = [
         (path[: m.start()], int(m.group()), path[m.end() :].lstrip("."))
-        if (m := _NUMBER.search(path))
+        if (m := _INDEX.search(path))
         else (path, -1, "")
         for path in paths
     ]

@@ -12,6 +12,8 @@ from pytest_nnxrng.why.draws import derivations
 from pytest_nnxrng.why.structure import structure
 from pytest_nnxrng.why.unproven import by_numbers, shown
 
+_BESIDE = ("environment", "variable_type", "sharding")  # say nothing of a leaf's values
+
 
 def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     """Name the causes of every difference; leaves that nothing explains are ``unknown``."""
@@ -29,7 +31,8 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
         if moved and {"shape", "dtype"}.isdisjoint(d.kinds):
             open_.append(d)
     causes += _environment(evidence, evidence.comparison.differences)
-    open_ = [d for d in open_ if d.path not in evidence.reverted]
+    tied = {path for cause in causes if cause.word == "aliasing" for path in cause.leaves}
+    open_ = [d for d in open_ if d.path not in {*evidence.reverted, *tied}]
     renamed = {new: evidence.expected[old] for old, new in pairs.items()}
     evidence = replace(evidence, expected={**evidence.expected, **renamed}, renamed=pairs)
     both = [
@@ -42,7 +45,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     ]
     derived = [d for d in both if is_derived(d.path, evidence)]
     causes += derivations(evidence, derived)
-    explained = {p for cause in causes for p in cause.leaves if cause.word != "environment"}
+    explained = {p for cause in causes for p in cause.leaves if cause.word not in _BESIDE}
     left = [d for d in open_ if d.path not in explained]
     causes += by_numbers(evidence, left, causes)
     return tuple(releases.named(evidence, causes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -20,53 +19,37 @@ from pytest_nnxrng.leaf.sketch import sketch
 from pytest_nnxrng.leaf.slabs import SLAB
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import STATE, Cause, Evidence, comparable, line_of, named, once
-from pytest_nnxrng.why.order import before_the_build, by_owners
+from pytest_nnxrng.why.counts import Shift, by_counts, label, parse
+from pytest_nnxrng.why.order import by_owners
 
 _FEWEST = 8  # elements, no two alike, from which a constant ratio says something
+_RATIOS = 2  # that are told each for itself
 _FINE = 1e-5  # the step of a dtype whose rounding is no share of an element
-
-
-_Link = int | str  # a count, or what stands for one that is not known
-
-
-@dataclass(frozen=True)
-class _Move:
-    path: str
-    stream: str
-    old: tuple[_Link, ...]
-    new: tuple[_Link, ...]
-
-    @property
-    def shift(self) -> int | None:
-        """By how many draws, where both are known."""
-        old, new = self.old[:1], self.new[:1]
-        known = [link for link in (*old, *new) if isinstance(link, int)]
-        return known[1] - known[0] if len(known) == 2 else 0 if old == new else None
 
 
 def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
     seeds: dict[str, list[str]] = {}
-    renamed_streams: dict[tuple[str, str], list[str]] = {}
-    moves: list[_Move] = []
+    renamed_streams: dict[str, list[tuple[str, str]]] = {}
+    moves: list[Shift] = []
     initializers: list[str] = []
-    fixed: dict[tuple[str, str, str], list[str]] = {}
+    fixed: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for d in differences:
         old, new = evidence.expected[d.path], evidence.obtained[d.path]
         assert old.draws is not None
         assert new.draws is not None
         if old.fixed_key != new.fixed_key and (old.draws or new.draws):
-            fixed.setdefault((_sources(old), _sources(new), new.fixed_at), []).append(d.path)
+            fixed.setdefault((_sources(new), new.fixed_at), []).append((_sources(old), d.path))
             continue
         if len(old.draws) == len(new.draws):
-            for then, now in zip(map(_parse, old.draws), map(_parse, new.draws), strict=True):
+            for then, now in zip(map(parse, old.draws), map(parse, new.draws), strict=True):
                 stream = then[0]
                 if stream != now[0]:
-                    renamed_streams.setdefault((stream, now[0]), []).append(d.path)
+                    renamed_streams.setdefault(f"`{now[0]}`", []).append((f"`{stream}`", d.path))
                     continue
                 if _base_moved(stream, evidence):
                     seeds.setdefault(stream, []).append(d.path)
                 if then[1] != now[1]:
-                    moves.append(_Move(d.path, stream, then[1], now[1]))
+                    moves.append(Shift(d.path, stream, then[1], now[1]))
         else:
             initializers.append(d.path)
             continue
@@ -82,34 +65,32 @@ def derivations(evidence: Evidence, differences: Sequence[Difference]) -> list[C
         if differs or _is_scaled(evidence, old, new):
             initializers.append(d.path)
     causes = _seeds(evidence, seeds)
-    for (was, is_), paths in renamed_streams.items():
-        text = f"drawn from `{is_}`, in the golden from `{was}`: {named(paths)}"
-        causes.append(Cause("stream", once(paths), text, evidence.proof, f"`{was}` -> `{is_}`"))
-    for (was, is_, where), paths in fixed.items():
-        text = f"drawn from {is_}, in the golden from {was}: {named(paths)}"
-        text += f" (see {where})" if where else ""
-        change = f"{was} -> {is_}"
-        causes.append(Cause("stream", once(paths), text, evidence.proof, change, line_of(where)))
+    other = [((is_, ""), rows) for is_, rows in renamed_streams.items()]
+    for (is_, where), rows in [*other, *fixed.items()]:
+        causes.append(_stream(is_, where, rows, evidence.proof))
     causes += _moves(evidence, moves)
     causes += _initializers(evidence, initializers)
     return causes
 
 
-def _parse(label: str) -> tuple[str, tuple[_Link, ...]]:
-    stream, _, chain = label.partition("#")
-    links = chain.split("/") if chain else []
-    return stream, tuple([int(link) if link.isdecimal() else link for link in links])
+def _stream(is_: str, where: str, rows: Sequence[tuple[str, str]], proof: str) -> Cause:
+    """Leaves that are drawn from what they were not: each with what it was drawn from."""
+    was = " and ".join(dict.fromkeys(source for source, _ in rows))
+    paths = once(path for _, path in rows)
+    text = f"drawn from {is_}, in the golden from {was}: {named(paths)}"
+    text += f" (see {where})" if where else ""
+    return Cause("stream", paths, text, proof, f"{was} -> {is_}", line_of(where))
 
 
 def _sources(leaf: Leaf) -> str:
-    names = dict.fromkeys(_parse(label)[0] for label in leaf.draws or ())
+    names = dict.fromkeys(parse(label)[0] for label in leaf.draws or ())
     if not names and leaf.fixed_key:
         return "a key that is fixed in the code"
     return ", ".join(f"`{name}`" for name in names) or "no key"
 
 
 def has_unknown_count(leaf: Leaf) -> bool:
-    return any("*" in _parse(label)[1] for label in leaf.draws or ())
+    return any("*" in parse(label)[1] for label in leaf.draws or ())
 
 
 def _base_moved(stream: str, evidence: Evidence) -> bool:
@@ -146,7 +127,7 @@ def seed_of(stream: Mapping[str, Any]) -> str:
     return str(key)
 
 
-def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
+def _moves(evidence: Evidence, moves: Sequence[Shift]) -> list[Cause]:
     causes = []
     for stream in dict.fromkeys(move.stream for move in moves):
         every = [m for m in moves if m.stream == stream]
@@ -158,39 +139,15 @@ def _moves(evidence: Evidence, moves: Sequence[_Move]) -> list[Cause]:
             causes.append(_unknown(evidence, stream, unknown))
         here = [m for m in every if m not in forked and m not in unknown]
         found = by_owners(evidence, stream, here) if here else []
-        causes += _by_counts(evidence, stream, here) if found is None else found
+        causes += by_counts(evidence, stream, here) if found is None else found
     return causes
 
 
-def _by_counts(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> list[Cause]:
-    """Of a golden that does not tell who drew which key: where counts grow apart."""
-    here = sorted(moves, key=lambda move: [str(link).zfill(10) for link in move.new])
-    runs: list[list[_Move]] = []
-    for move in here:
-        if runs and runs[-1][0].shift == move.shift:
-            runs[-1].append(move)
-        else:
-            runs.append([move])
-    shifts = [run[0].shift or 0 for run in runs]
-    # Insertions alone (or removals alone) shift later leaves ever further.
-    if (
-        len(runs) > 1
-        and not (shifts == sorted(shifts) and shifts[0] > 0)
-        and not (shifts == sorted(shifts, reverse=True) and shifts[0] < 0)
-    ):
-        return [_reordered(evidence, stream, here)]
-    causes, before = [], 0
-    for run, shift in zip(runs, shifts, strict=True):
-        causes.append(_shifted(evidence, stream, run, before))
-        before = shift
-    return causes
-
-
-def _unknown(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+def _unknown(evidence: Evidence, stream: str, moves: Sequence[Shift]) -> Cause:
     first, paths = moves[0], once([m.path for m in moves])
     text = (
-        f"{first.path} draws {_label(stream, first.new)}, in the golden "
-        f"{_label(stream, first.old)}: * is a count that is computed while building"
+        f"{first.path} draws {label(stream, first.new)}, in the golden "
+        f"{label(stream, first.old)}: * is a count that is computed while building"
     )
     return Cause("draws", paths, text + _of(paths), evidence.proof, text)
 
@@ -199,56 +156,14 @@ def _of(paths: Sequence[str]) -> str:
     return f" ({named(paths)})" if len(paths) > 1 else ""
 
 
-def _forked(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
+def _forked(evidence: Evidence, stream: str, moves: Sequence[Shift]) -> Cause:
     deeper = len(moves[0].new) > len(moves[0].old)
     what = "split or forked first" if deeper else "no longer split or forked first"
     first = moves[0]
-    shown = f"{first.path}: {_label(stream, first.old)} -> {_label(stream, first.new)}"
+    shown = f"{first.path}: {label(stream, first.old)} -> {label(stream, first.new)}"
     paths = once([m.path for m in moves])
     text = f"keys of `{stream}` are {what} ({shown}): {named(paths)}"
     return Cause("draws", paths, text, evidence.proof, f"keys of `{stream}` are {what}")
-
-
-def _reordered(evidence: Evidence, stream: str, moves: Sequence[_Move]) -> Cause:
-    shown = ", ".join(
-        f"{m.path}: {_label(stream, m.old)} -> {_label(stream, m.new)}" for m in moves[:4]
-    )
-    more = ", ..." if len(moves) > 4 else ""
-    paths = once([m.path for m in moves])
-    text = f"keys are drawn from `{stream}` in another order ({shown}{more}): {named(paths)}"
-    return Cause("draws", paths, text, evidence.proof, f"`{stream}` in another order")
-
-
-def _shifted(evidence: Evidence, stream: str, run: Sequence[_Move], before: int) -> Cause:
-    first, paths = run[0], once([move.path for move in run])
-    extra = (first.shift or 0) - before
-    if not extra:
-        text = (
-            f"{first.path} draws {_label(stream, first.new)}, in the golden "
-            f"{_label(stream, first.old)}: {named(paths)}"
-        )
-        return Cause("draws", paths, text, evidence.proof, text)
-    what = f"{abs(extra)} {'more' if extra > 0 else 'fewer'} key{'s' if abs(extra) > 1 else ''}"
-    verb = "are" if abs(extra) > 1 else "is"
-    entry = [side.get(stream, {}).get("count") for side in evidence.streams]
-    if all(isinstance(n, int) for n in entry) and entry[1] - entry[0] == first.shift:
-        return before_the_build(stream, (entry[0], entry[1]), paths, evidence.proof)
-    text = f"{what} {verb} drawn from `{stream}` before {first.path}: {named(paths)} moved"
-    place = _place(evidence, stream, first) if extra > 0 else ""
-    if place:
-        text += f" (see {place})"
-    finding = f"{what} from `{stream}` before {first.path}"
-    return Cause("draws", paths, text, evidence.proof, finding, line_of(place))
-
-
-def _place(evidence: Evidence, stream: str, first: _Move) -> str:
-    """Where this run draws the key that was this leaf's in the golden."""
-    for draw in evidence.draws:
-        name, chain = _parse(draw.label)
-        if name == stream and chain == first.old:
-            inside = f" in {draw.module}" if draw.module else ""
-            return f"{draw.where}{inside}" if draw.where else draw.module
-    return ""
 
 
 def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
@@ -257,7 +172,7 @@ def _initializers(evidence: Evidence, paths: Sequence[str]) -> list[Cause]:
     for path in paths:
         old, new = evidence.expected[path], evidence.obtained[path]
         same_keys = old.draws == new.draws and not any(
-            _base_moved(_parse(draw)[0], evidence) for draw in new.draws or ()
+            _base_moved(parse(draw)[0], evidence) for draw in new.draws or ()
         )
         factor = ratio(old, new) if same_keys else None
         if factor is not None:
@@ -301,6 +216,10 @@ def _by_factor(evidence: Evidence, factors: Sequence[tuple[float, str]]) -> Mapp
             groups[-1][2].append(path)
         else:
             groups.append((factor, step, [path]))
+    if len(groups) > _RATIOS:  # one change: of a gain by each leaf's shape, or by depth
+        paths = [path for _, _, group in groups for path in group]
+        least, most = (f"{groups[at][0]:.3g}" for at in (0, -1))
+        return {f"the values of each leaf are {least} to {most} times the golden's": paths}
     return {
         f"the values are {factor:.{6 if step < _FINE else 3}g} times the golden's": paths
         for factor, step, paths in groups
@@ -337,7 +256,7 @@ def _at_spots(old: Leaf, new: Leaf) -> str:
 def _is_scaled(evidence: Evidence, old: Leaf, new: Leaf) -> bool:
     """Whether the values show another scale, where fingerprints do not compare."""
     drawn = new.draws or ()
-    moved = any(_base_moved(_parse(draw)[0], evidence) for draw in drawn)
+    moved = any(_base_moved(parse(draw)[0], evidence) for draw in drawn)
     if not drawn or old.draws != new.draws or moved or old.size < _FEWEST:
         return False
     factor = ratio(old, new)
@@ -371,7 +290,3 @@ def ratio(old: Leaf, new: Leaf) -> float | None:
     floor = 4 * Tolerance(WEIGHTS).of(old.dtype) * float(np.abs(b).max()) if step < _FINE else 0.0
     fits = bool((np.abs(b - factor * a) <= np.maximum(4 * step * np.abs(b), floor)).all())
     return factor if fits and factor and f"{factor:.6g}" != "1" else None
-
-
-def _label(stream: str, chain: Sequence[_Link]) -> str:
-    return f"{stream}#{'/'.join(map(str, chain))}"

@@ -194,7 +194,9 @@ def _from_values(mismatch: Mismatch, seen: Evidence) -> Evidence:
     running = {**golden.environment, **{name: new for name, _, new in changes}}
     build = mismatch.build
     both = golden.streams, build.streams if build is not None else mismatch.given
-    found = recall(mismatch.comparison, golden.environment, running, both, changes)
+    found = recall(
+        mismatch.comparison, golden.environment, running, both, changes, _matching(mismatch)
+    )
     if found is None:
         # Of a build the Rngs themselves tell, whatever its leaves do not.
         return replace(seen, streams=both) if build is not None else seen
@@ -208,6 +210,11 @@ def _from_values(mismatch: Mismatch, seen: Evidence) -> Evidence:
         touched=found.touched,
         proof="recovered from the values",
     )
+
+
+def _matching(mismatch: Mismatch) -> list[Leaf]:
+    differing = {d.path for d in mismatch.comparison.differences}
+    return [leaf for leaf in mismatch.golden.leaves if leaf.path not in differing]
 
 
 _KEYS = {"threefry2x32": "key<fry>", "rbg": "key<rbg>", "unsafe_rbg": "key<urbg>"}

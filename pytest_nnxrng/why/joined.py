@@ -18,6 +18,7 @@ from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.paths import parent, tail
+from pytest_nnxrng.leaf.repeats import braced, pattern
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, few, named
 from pytest_nnxrng.why.unproven import may_be_redrawn
@@ -55,11 +56,12 @@ def joins(many: Leaves, one: Leaves) -> list[Join]:
 
 def causes(evidence: Evidence, found: Sequence[Join], *, is_now: bool) -> list[Cause]:
     """What is joined now, or with ``is_now`` False was in the golden; what became of its values."""
-    of_rules: dict[tuple[str, str], list[Join]] = {}
+    of_rules: dict[tuple[str, ...], list[Join]] = {}
     for join in found:
-        of_rules.setdefault(join.rule, []).append(join)
+        of_rules.setdefault(tuple(map(pattern, join.rule)), []).append(join)
     told = []
-    for rule, group in of_rules.items():
+    for group in of_rules.values():
+        rule = tuple(braced(names) for names in zip(*[join.rule for join in group], strict=True))
         what = _NAMES[group[0].stacked, is_now]
         axis = max(join.axis for join in group) if group[0].stacked else 0
         old, new = rule if is_now else reversed(rule)
@@ -137,7 +139,7 @@ def _moved(join: Join, old: Sequence[Leaf], new: Sequence[Leaf]) -> list[str]:
     moved = [
         path
         for path, ours, golden in zip(paths, held, slices, strict=True)
-        if ours is None or not _agree(golden, ours, old[0].dtype)
+        if ours is None or not agree(golden, ours, old[0].dtype)
     ]
     return moved or paths
 
@@ -320,7 +322,7 @@ def _values(parts: Sequence[Leaf], whole: Leaf, axis: int, put: Any) -> str:
     arrays = [_array(leaf) for leaf in (*parts, whole)]
     held = [array for array in arrays if array is not None]
     if len(held) == len(arrays):
-        return SAME if _agree(put(held[:-1], axis=axis), held[-1], whole.dtype) else OTHER
+        return SAME if agree(put(held[:-1], axis=axis), held[-1], whole.dtype) else OTHER
     constants = {_constant(leaf) for leaf in (*parts, whole)}
     if None not in constants:
         return SAME if len(constants) == 1 else OTHER
@@ -332,7 +334,7 @@ def _array(leaf: Leaf) -> np.ndarray | None:
     return leaf.read() if leaf.read is not None and leaf.slabs is None else None
 
 
-def _agree(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
+def agree(a: np.ndarray, b: np.ndarray, dtype: str) -> bool:
     if not is_inexact(dtype):
         return bool(np.array_equal(a, b))
     wide = np.complex128 if a.dtype.kind == "c" else np.float64

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_nnxrng.leaf.repeats import expand, pattern, told
+from pytest_nnxrng.leaf.paths import parent
+from pytest_nnxrng.leaf.repeats import braced, expand, pattern, told
 from pytest_nnxrng.why.alignment import Alignment, Gap, align
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, line_of, named, once
+
+_SHOWN = 4  # modules, lines
 
 
 class Move(Protocol):
@@ -136,28 +140,51 @@ def reordered(of: Sequences, moves: Sequence[Moved], proof: str) -> list[Cause] 
     pairs = {*aligned.stayed, *aligned.moved}
     if any((move.old, move.new) not in pairs for move in moves):
         return None
-    groups = _groups(of, aligned)
     active = _active(aligned)
     by_order = [m.path for m in moves if m.new not in at or aligned.gaps[at[m.new]].moved]
     causes = []
-    for gaps in groups:
-        paths = [m.path for m in moves if m.new in at and not active[at[m.new]].isdisjoint(gaps)]
-        if paths:
-            causes.append(_edit(of, [aligned.gaps[i] for i in gaps], once(paths), proof))
+    for each, numbers in _groups(of, aligned):
+        paths = [m.path for m in moves if m.new in at and not active[at[m.new]].isdisjoint(numbers)]
+        gaps = [aligned.gaps[i] for i in numbers]
+        if paths and each:
+            causes.append(_by_each(of, each, gaps, once(paths), proof))
+        elif paths:
+            causes.append(_edit(of, gaps, once(paths), proof))
     if by_order:
         causes.append(_order(of, aligned, once(by_order), proof))
     return causes
 
 
-def _groups(of: Sequences, aligned: Alignment) -> list[list[int]]:
-    """The numbers of the gaps that hold more or fewer draws, the alike ones together."""
-    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
+def _groups(of: Sequences, aligned: Alignment) -> list[tuple[int, list[int]]]:
+    """The numbers of the gaps that hold more or fewer draws, those of one change together.
+
+    That is the same module in several places, put there by the same lines; or modules that stayed,
+    and each draws so many keys more, or fewer: biases that came or went.
+    """
+    before, now = _with_parents(of.theirs), _with_parents(of.ours)
+    found: dict[Any, tuple[int, list[int]]] = {}
     for number, gap in enumerate(aligned.gaps):
-        if gap.more:
-            out = tuple([pattern(of.theirs[i]) for i in gap.out])
-            put = tuple([pattern(of.ours[i]) for i in gap.put])
-            found.setdefault((out, put), []).append(number)
+        if not gap.more:
+            continue
+        theirs, ours = [of.theirs[i] for i in gap.out], [of.ours[i] for i in gap.put]
+        each = 0 if theirs and ours else _each(ours, before) - _each(theirs, now)
+        lines = [_source(of.draws[i], _roots(ours, before), before)[1] for i in gap.put]
+        change = each or (_below(theirs, now), _below(ours, before), *lines)
+        found.setdefault(change, (each, []))[1].append(number)
     return list(found.values())
+
+
+def _each(names: Sequence[str], known: frozenset[str]) -> int:
+    """How many of these draws are each module's, if all modules stayed and draw as many."""
+    times = Counter(names)
+    alike = len(set(times.values())) == 1 and known.issuperset(names)
+    return times[names[0]] if alike else 0
+
+
+def _below(names: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
+    """The owners under what stayed: ``attn.query.kernel``, wherever this attention stands."""
+    above = [parent(_roots([name], known)[0]) for name in names]
+    return tuple(pattern(name[len(at) :]) for name, at in zip(names, above, strict=True))
 
 
 def _active(aligned: Alignment) -> list[set[int]]:
@@ -172,9 +199,7 @@ def _active(aligned: Alignment) -> list[set[int]]:
 
 
 def _edit(of: Sequences, gaps: Sequence[Gap], paths: tuple[str, ...], proof: str) -> Cause:
-    more = gaps[0].more
-    count = f"{abs(more)} {'more' if more > 0 else 'fewer'} key{'s' if abs(more) > 1 else ''}"
-    what = f"{count} {'are' if abs(more) > 1 else 'is'} drawn from `{of.stream}`"
+    what = f"{_keys(gaps[0].more)} drawn from `{of.stream}`"
     before, now = _with_parents(of.theirs), _with_parents(of.ours)
     put = [_roots([of.ours[i] for i in gap.put], before) for gap in gaps]
     out = [_roots([of.theirs[i] for i in gap.out], now) for gap in gaps]
@@ -198,6 +223,50 @@ def _edit(of: Sequences, gaps: Sequence[Gap], paths: tuple[str, ...], proof: str
     return Cause("draws", paths, text, proof, what, line_of(where))
 
 
+def _by_each(
+    of: Sequences, each: int, gaps: Sequence[Gap], paths: tuple[str, ...], proof: str
+) -> Cause:
+    """Modules that stayed, of which each draws so many keys more, or fewer."""
+    names, draws = [of.ours[i] for gap in gaps for i in gap.put], list[Drawing]()
+    if names:
+        draws = [of.draws[i] for gap in gaps for i in gap.put]
+    else:
+        names = [of.theirs[i] for gap in gaps for i in gap.out]
+    columns: dict[str, list[str]] = {}
+    for name in dict.fromkeys(map(_shown, names)):
+        columns.setdefault(pattern(name), []).append(name)
+    rows = [(braced(column), *told(column)) for column in columns.values()]
+    sources = [
+        _source(draw, [name], frozenset([name])) for draw, name in zip(draws, names, strict=False)
+    ]
+    cls = _only([of for of, _ in sources])
+    what = f"{_keys(each)} drawn from `{of.stream}` by {_listed(rows, f' ({cls})' if cls else '')}"
+    lines = list(dict.fromkeys([where for _, where in sources]))
+    where = lines[0] if len(lines) == 1 else ", ".join(map(line_of, lines[:_SHOWN]))
+    text = f"{what}: {named(paths)} moved" + (f" (see {where})" if where else "")
+    return Cause("draws", paths, text, proof, what, line_of(lines[0]) if lines else "")
+
+
+def _listed(rows: Sequence[tuple[str, str, str]], cls: str) -> str:
+    """``b (Linear) in each of blocks.0 to blocks.3``, ``each of q, k, v in each of ...``.
+
+    Of each kind of module: its paths as one, its name, and in what it stands.
+    """
+    _, name, inside = rows[0]
+    if len(rows) == 1:
+        several = not inside and "," in name
+        return f"each of {name}{cls}" if several else f"{name}{cls}{inside}"
+    alike = len({inside for _, _, inside in rows}) == 1
+    names = [name if alike else whole for whole, name, _ in rows]
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"each of {', '.join(names[:_SHOWN])}{more}{cls}{inside if alike else ''}"
+
+
+def _keys(more: int) -> str:
+    count = f"{abs(more)} {'more' if more > 0 else 'fewer'} key{'s' if abs(more) > 1 else ''}"
+    return f"{count} {'are' if abs(more) > 1 else 'is'}"
+
+
 def _who(instances: Sequence[Sequence[str]]) -> tuple[str, str]:
     """The owners of alike gaps: their names, and where these are repeated."""
     if len(instances) == 1:
@@ -205,7 +274,8 @@ def _who(instances: Sequence[Sequence[str]]) -> tuple[str, str]:
         name, inside = told(roots)
         return name + inside, ""
     columns = [told([_shown(root) for root in column]) for column in zip(*instances, strict=False)]
-    return " and ".join(name for name, _ in columns), columns[0][1] if columns else ""
+    each = "each of " if columns and not columns[0][1] and "," in columns[0][0] else ""
+    return each + " and ".join(name for name, _ in columns), columns[0][1] if columns else ""
 
 
 def _module(path: str) -> str:
@@ -320,8 +390,6 @@ def unlike(names: Sequence[str], others: Sequence[str], leaves: Iterable[str]) -
     """
     known, own, is_leaf = set(others), _with_parents(others), set(leaves)
     return [
-        parent
-        if name in is_leaf and name not in known and (parent := name.rpartition(".")[0]) in own
-        else name
+        parent(name) if name in is_leaf and name not in known and parent(name) in own else name
         for name in names
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device.environment import under
 from pytest_nnxrng.golden.provenance import translated
-from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_key, is_small_float
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.spots import elements, places
 from pytest_nnxrng.why import recovery
@@ -25,6 +25,7 @@ Changes = tuple[tuple[str, Any, Any], ...]
 
 _FLAGS = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
 _MOST = 200  # leaves that are looked at
+_LARGEST = 1 << 18  # elements of a leaf that matches and is looked at all the same
 _MOST_OF_IT = 0.5  # of the tested elements stand as the draw has them
 _SAME_SCALE = 2e-3  # a share; fits of bfloat16 leaves repeat to about 1e-3
 
@@ -50,29 +51,32 @@ def recall(
     running: Mapping[str, Any],
     streams: tuple[Streams, Streams],
     changes: Changes = (),
+    matching: Sequence[Leaf] = (),
 ) -> Recall | None:
     """Recover the draws of leaves that differ; None if none is found on both sides.
 
     ``recorded`` and ``running`` are the environments, ``streams`` those that the golden
     recorded and those of this test, {} where these are not known: seeds 0 to 64 are tried then.
+    A seed that no leaf that differs tells is told by those that are ``matching``.
     """
-    pairs = [
+    both = [
         (d.expected, d.obtained)
         for d in comparison.differences
-        if d.kinds == ("values",)
-        and d.expected
-        and d.obtained
-        and _can_tell(d.expected, d.obtained)
+        if d.kinds == ("values",) and d.expected and d.obtained
     ]
-    pairs = [*pairs, *_renamed(comparison)][:_MOST]
+    pairs = [*[pair for pair in both if _can_tell(*pair)], *_renamed(comparison)][:_MOST]
     gone, came = _apart(comparison, pairs)
-    if not pairs and not (gone and came):
+    keys = [(a, b) for a, b in both if is_key(a.dtype) and a.dtype == b.dtype and not a.shape]
+    drawn = [(a, b) for a, b in both if "constant" in a.statistics and _can_tell(b, b)]
+    if not pairs and not (gone and came) and not keys and not drawn:
         return None
+    came = [*came, *[b for _, b in drawn]]
+    witnesses = [_held(leaf, leaf) for leaf in _witnesses(matching)]
     counts = min(64 + 4 * comparison.leaves, 512)
     theirs = [_held(a, a) for a, _ in pairs] + [_held(a, a) for a in gone]
     ours = [_held(b, a) for a, b in pairs] + [_held(b, b) for b in came]
-    old, then = _origins(theirs, streams[0], recorded, counts)
-    new, now = _origins(ours, streams[1], running, counts)
+    old, then = _origins(theirs, streams[0], recorded, counts, witnesses)
+    new, now = _origins(ours, streams[1], running, counts, witnesses)
     flags = tuple(name for name in _FLAGS if recorded.get(name) != running.get(name))
     # Of draws from streams that are split or forked first, no seed is guessed.
     if then and not now and not flags:
@@ -84,6 +88,12 @@ def recall(
     reverted, touched = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
     expected.update(_told(gone, old[len(pairs) :]))
     obtained.update(_told(came, new[len(pairs) :]))
+    expected.update(
+        {a.path: a.but(draws=(), initializer="constant") for a, b in drawn if b.path in obtained}
+    )
+    if not flags:
+        for path, (was_key, is_key_now) in _keys(keys, then, now, counts).items():
+            expected[path], obtained[path] = was_key, is_key_now
     for (a, b), was, is_ in zip(pairs, old, new, strict=False):
         if was is None or is_ is None or min(was.share, is_.share) < _MOST_OF_IT:
             continue  # moved after the draw: trained, or made orthogonal
@@ -100,6 +110,42 @@ def recall(
     if not expected:
         return None
     return Recall(expected, obtained, (then, now), reverted, touched)
+
+
+_WITNESSES = 8
+
+
+def _witnesses(matching: Sequence[Leaf]) -> list[Leaf]:
+    """A few random leaves that tell a seed, if any does."""
+    held = [x for x in matching if x.read is not None and x.size <= _LARGEST and _can_tell(x, x)]
+    # One of each shape: those of a stack, drawn from split keys, tell no seed.
+    return list({leaf.shape: leaf for leaf in sorted(held, key=lambda x: x.size)}.values())[
+        -_WITNESSES:
+    ]
+
+
+def _keys(
+    pairs: Sequence[tuple[Leaf, Leaf]], then: Streams, now: Streams, counts: int
+) -> dict[str, tuple[Leaf, Leaf]]:
+    """Keys that a model holds, of a Dropout say, with the draws that they are, bit by bit."""
+    found: dict[str, tuple[Leaf, Leaf]] = {}
+    if not pairs:
+        return found
+    theirs, ours = (recovery.draws_by_key(_known(side), counts) for side in (then, now))
+    for a, b in pairs:
+        if a.read is not None and b.read is not None:
+            was, is_ = theirs.get(a.read().tobytes()), ours.get(b.read().tobytes())
+            if was is not None and is_ is not None:
+                found[a.path] = a.but(draws=(was,)), b.but(draws=(is_,))
+    return found
+
+
+def _known(streams: Streams) -> dict[str, Stream]:
+    return {
+        name: Stream(stream["impl"], tuple(stream["key"]))
+        for name, stream in streams.items()
+        if isinstance(stream, Mapping) and isinstance(stream.get("key"), list)
+    }
 
 
 def _base(streams: Streams, name: str) -> Any:
@@ -188,31 +234,36 @@ def _alike(a: Origin, b: Origin, leaf: Leaf, moved: bool) -> bool:
 
 
 def _origins(
-    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[Held],
+    streams: Streams,
+    environment: Mapping[str, Any],
+    counts: int,
+    witnesses: Sequence[Held] = (),
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     offset = environment.get("jax_random_seed_offset")
     if isinstance(offset, int) and hasattr(jax.config, "jax_random_seed_offset"):
         with under({"jax_random_seed_offset": offset}):
-            return _recovered(values, streams, environment, counts)
-    return _recovered(values, streams, environment, counts)
+            return _recovered(values, streams, environment, counts, witnesses)
+    return _recovered(values, streams, environment, counts, witnesses)
 
 
 def _recovered(
-    values: Sequence[Held], streams: Streams, environment: Mapping[str, Any], counts: int
+    values: Sequence[Held],
+    streams: Streams,
+    environment: Mapping[str, Any],
+    counts: int,
+    witnesses: Sequence[Held],
 ) -> tuple[list[Origin | None], dict[str, Any]]:
     flags = {n: environment[n] for n in _FLAGS[:1] if isinstance(environment.get(n), bool)}
-    known = {
-        name: Stream(stream["impl"], tuple(stream["key"]))
-        for name, stream in streams.items()
-        if isinstance(stream, Mapping) and isinstance(stream.get("key"), list)
-    }
-    if known:
+    if known := _known(streams):
         found = recovery.recover(values, known, counts=counts, flags=flags)
         found = [_if_one(origin, known) for origin in found]
-        if any(found):
+        if any(found) or not values:
             return found, {n: {"impl": s.impl, "key": list(s.key)} for n, s in known.items()}
     impl = str(environment.get("jax_default_prng_impl", "threefry2x32"))
     guess = recovery.recover_seed(values, impl=impl, flags=flags)
+    if guess is None and witnesses:
+        guess = recovery.recover_seed(witnesses, impl=impl, flags=flags)
     if guess is None:
         return [None] * len(values), {}
     base = recovery.seed_streams(guess[0], impl)

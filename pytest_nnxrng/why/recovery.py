@@ -160,6 +160,18 @@ def recover(
     return found
 
 
+def draws_by_key(streams: Mapping[str, HasKey], counts: int) -> dict[bytes, str]:
+    """The first ``counts`` draws of each stream: the bytes of the key -> the draw's label."""
+    found: dict[bytes, str] = {}
+    for name, stream in streams.items():
+        data = np.array([stream.key], np.uint32)
+        if data.shape[1] == len(keystream.seed_key(0, stream.impl)):
+            keys = fold(Keys(stream.impl, True, [name], data), counts, "#")
+            for label, key in zip(keys.labels, keys.data, strict=True):
+                found.setdefault(key.tobytes(), label)
+    return found
+
+
 def recover_seed(
     values: Sequence[Array | Some],
     seeds: Iterable[int] = range(65),

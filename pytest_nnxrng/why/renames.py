@@ -14,7 +14,7 @@ from typing import Any
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.paths import parent
-from pytest_nnxrng.leaf.repeats import pattern, told
+from pytest_nnxrng.leaf.repeats import braced, pattern, told
 from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.why.alignment import align
 from pytest_nnxrng.why.cause import Evidence, comparable
@@ -53,7 +53,8 @@ def renames(
     """Old path -> new path, for each rule that is believed."""
     gone = {path: evidence.expected[path] for path in removed}
     came = {leaf.path: leaf for leaf in _digested(evidence.obtained[path] for path in added)}
-    places = _places(evidence)
+    owned = _places(evidence)
+    places = _counted(evidence) if owned is None else owned
     scores: dict[tuple[str, str], int] = {}
 
     def score(old: str, new: str) -> int:
@@ -76,7 +77,7 @@ def renames(
         for rule in rules:
             pairs = _mapped(rule, gone, came, score)
             total = sum(score(a, b) for a, b in pairs.items())
-            every = places is None and pairs and _is_all(pairs, gone, came, score)
+            every = owned is None and pairs and _is_all(pairs, gone, came, score)
             # However many constants are alike: that alone is no evidence.
             if every or any(score(a, b) >= _ENOUGH for a, b in pairs.items()):
                 ranked.append((total, len(pairs), rule, pairs))
@@ -146,15 +147,15 @@ def _rule(old: str, new: str) -> Rule:
     return Rule(tuple(head), tuple(a), tuple(b))
 
 
-def _score(evidence: Evidence, old: Leaf, new: Leaf, places: Mapping[str, Any] | None) -> int:
+def _score(evidence: Evidence, old: Leaf, new: Leaf, places: Mapping[str, Any]) -> int:
     """How much speaks for it that one leaf is the other, if their shapes are the same."""
     if old.shape != new.shape or old.rng != new.rng:
         return 0
     total = _SAME_TYPE * (old.type == new.type) + _SAME_NAME * (
         old.path.rpartition(".")[2] == new.path.rpartition(".")[2]
     )
-    place = places.get(f"<{old.path}") if places else None
-    if places and place is not None and place == places.get(f">{new.path}"):
+    place = places.get(f"<{old.path}")
+    if place is not None and place == places.get(f">{new.path}"):
         total += _SAME_PLACE
     random = _is_random(old), _is_random(new)
     if random[0] != random[1]:
@@ -197,17 +198,56 @@ def _places(evidence: Evidence) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     known = False
     for stream in evidence.streams[0].keys() & evidence.streams[1].keys():
-        theirs, ours = (owners(side[stream], ()) for side in evidence.streams)
-        if not theirs or not ours:
-            continue
-        known = True
-        for number, gap in enumerate(align(theirs, ours).gaps):
-            for sign, names, leaves in (
-                ("<", [theirs[i] for i in gap.out], evidence.expected),
-                (">", [ours[i] for i in gap.put], evidence.obtained),
-            ):
-                _note(found, sign, names, leaves, (stream, number))
+        forks = [side[stream].get("forks") for side in evidence.streams]
+        both = forks[0].keys() & forks[1].keys() if all(map(_is_rows, forks)) else set[str]()
+        for links in ("", *sorted(both)):
+            theirs, ours = (
+                owners(side[stream], tuple(filter(None, links.split("/"))))
+                for side in evidence.streams
+            )
+            if not theirs or not ours:
+                continue
+            known = True
+            for number, gap in enumerate(align(theirs, ours).gaps):
+                place = (stream, links, number)
+                _note(found, "<", [theirs[i] for i in gap.out], evidence.expected, place)
+                _note(found, ">", [ours[i] for i in gap.put], evidence.obtained, place)
     return found if known else None
+
+
+def _is_rows(forks: Any) -> bool:
+    return isinstance(forks, dict)
+
+
+def _counted(evidence: Evidence) -> dict[str, Any]:
+    """The same where counts alone are known: how far behind the last draw of what stayed."""
+    stayed: dict[str, list[tuple[int, int]]] = {}
+    for path, old in evidence.expected.items():
+        then, now = _draw(old), _draw(evidence.obtained.get(path))
+        if then and now and then[0] == now[0]:
+            stayed.setdefault(then[0], []).append((then[1], now[1]))
+    found: dict[str, Any] = {}
+    for side, (sign, mine, others) in enumerate(
+        (
+            ("<", evidence.expected, evidence.obtained),
+            (">", evidence.obtained, evidence.expected),
+        )
+    ):
+        for path in mine.keys() - others.keys():
+            stream, count = _draw(mine[path]) or ("", 0)
+            before = [pair for pair in stayed.get(stream, ()) if pair[side] < count]
+            if before:
+                last = max(before, key=lambda pair: pair[side])
+                found[f"{sign}{path}"] = (stream, last, count - last[side])
+    return found
+
+
+def _draw(leaf: Leaf | None) -> tuple[str, int] | None:
+    """The one draw that a leaf is made of, if its count is known."""
+    if leaf is None or leaf.draws is None or len(leaf.draws) != 1:
+        return None
+    stream, _, count = leaf.draws[0].partition("#")
+    return (stream, int(count)) if count.isdecimal() else None
 
 
 def _note(
@@ -236,7 +276,7 @@ def shown(pairs: Mapping[str, str]) -> str:
         return f"{olds[0]} -> {news[0]}"
     (name, inside), (other, _) = told(olds), told(news)
     if inside or len(olds) > 2:
-        return f"{_braced(olds)} -> {_braced(news)}"
+        return f"{braced(olds)} -> {braced(news)}"
     return f"{name} -> {other}"
 
 
@@ -245,7 +285,3 @@ def _tops(old: str, new: str, rule: Rule) -> tuple[str, str]:
     # A step more, where one side would be no step at all.
     rest = steps[at + len(rule.old) :][: int(not (rule.old and rule.new))]
     return ".".join((*steps[:at], *rule.old, *rest)), ".".join((*steps[:at], *rule.new, *rest))
-
-
-def _braced(paths: Sequence[str]) -> str:
-    return pattern(paths[0]).replace("*", "{i}")

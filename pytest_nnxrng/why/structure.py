@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from pytest_nnxrng.compare.changed import Change, renamed
 from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
+from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import is_below, parent, tail
 from pytest_nnxrng.leaf.placement import told
+from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.why import joined
-from pytest_nnxrng.why.cause import Cause, Evidence, named
+from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, named
 from pytest_nnxrng.why.renames import renames, shown
+from pytest_nnxrng.why.ties import Alias, renamed_aliases, ties, untied
 
-_Alias: TypeAlias = tuple[str | None, str | None]
 _NAMED = 3
 _CAME_AND_WENT = ("removed", "added")
 _RULES = 4  # that are shown
@@ -31,18 +34,14 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
     pairs = {old: new for rule in rules for old, new in rule.items()}
     both = [_under_one_name(evidence, old, new) for old, new in pairs.items()]
     causes = _kinds(evidence, [*differences, *both])
-    names = _renamed_aliases(gone, came)
-    for d in differences:
-        if "aliasing" in d.kinds and d.path not in {**gone, **came}:
-            old, new = d.alias
-            text = f"{d.path} was tied to {old}" if old else f"{d.path} was not tied"
-            text += f", now to {new}" if new else ", now it is not"
-            causes.append(Cause("aliasing", (d.path,), text, "", text))
-    untied = _untied(gone, came, {*pairs, *names}, {*pairs.values(), *names.values()})
-    causes += [cause for _, cause in untied]
+    causes += _spread(evidence, [*differences, *both])
+    names = renamed_aliases(gone, came)
+    tied = ties(evidence, differences, gone, came)
+    tied += untied(gone, came, {*pairs, *names}, {*pairs.values(), *names.values()})
+    causes += [tie.cause for tie in tied]
     if pairs or names:
         causes.append(_renamed(rules, names))
-    known = {path for paths, _ in untied for path in paths}
+    known = {path for tie in tied for path in tie.known}
     left = (
         [p for p in own_gone if p not in {*pairs, *known}],
         [p for p in own_came if p not in {*pairs.values(), *known}],
@@ -59,8 +58,35 @@ def structure(evidence: Evidence) -> tuple[list[Cause], dict[str, str]]:
             text = f"{named(paths)}: {listed}" if len(paths) > 1 else listed
             causes.append(Cause(word, tuple(paths), text, "", listed))
     moved = renamed(evidence.comparison.alone, pairs)
-    changes = (*evidence.comparison.static, *moved)
+    told_ = {tie.module for tie in tied}
+    changes = [c for c in _own((*evidence.comparison.static, *moved)) if c.path not in told_]
     return [*causes, *static(c for c in changes if not _shows(c, [*differences, *both]))], pairs
+
+
+def _own(changes: Sequence[Change]) -> list[Change]:
+    """Without numbers that only make up for another of their module: sizes of so many groups."""
+    told_: dict[str, set[str]] = {}
+    beside: dict[str, list[Change]] = {}
+    for c in changes:
+        told_.setdefault(c.attribute, set()).add(told_of(c))
+        beside.setdefault(c.path, []).append(c)
+    return [
+        c
+        for c in changes
+        if not any(
+            _make_up(c, other)
+            and (-len(told_[other.attribute]), other.attribute)
+            > (-len(told_[c.attribute]), c.attribute)
+            for other in beside[c.path]
+        )
+    ]
+
+
+def _make_up(a: Change, b: Change) -> bool:
+    numbers = (a.expected, a.obtained, b.expected, b.obtained)
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        return False
+    return bool(a.expected * b.expected == a.obtained * b.obtained)
 
 
 def _joins(
@@ -93,6 +119,38 @@ def _kinds(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]
     return causes
 
 
+def _spread(evidence: Evidence, differences: Sequence[Difference]) -> list[Cause]:
+    """Leaves of another dtype whose values spread otherwise, by more than samples do."""
+    found: dict[str, float] = {}
+    for d in differences:
+        old, new = d.expected, d.obtained
+        if "dtype" not in d.kinds or not old or not new or old.shape != new.shape:
+            continue
+        ratio = _times_as_wide(old, new)
+        if ratio is not None and abs(ratio - 1) > 0.05 + 5 / old.size**0.5:
+            found[d.path] = ratio
+    if not found:
+        return []
+    least, most = min(found.values()), max(found.values())
+    how = f"{most:.2g} times as wide" if most < 1.1 * least else "otherwise"
+    text = f"the values spread {how}, whatever their dtype"
+    proof = "values" if evidence.kind == "init" else LIKELY
+    return [Cause("initializer", tuple(found), f"{text}: {named(found)}", proof, text)]
+
+
+def _times_as_wide(old: Leaf, new: Leaf) -> float | None:
+    if new.read is None or not all(map(_is_float, (old.dtype, new.dtype))):
+        return None
+    both = [leaf.get("std") for leaf in (old.statistics, statistics(new.contents()))]
+    then, now = (x if isinstance(x, float) else 0.0 for x in both)
+    return now / then if then and now else None
+
+
+def _is_float(dtype: str) -> bool:
+    """Whether it holds a sample as wide as any other does."""
+    return is_inexact(dtype) and not is_small_float(dtype)
+
+
 def _under_one_name(evidence: Evidence, old: str, new: str) -> Difference:
     then, now = evidence.expected[old], evidence.obtained[new]
     kinds = [kind for kind in ("type", "dtype") if getattr(then, kind) != getattr(now, kind)]
@@ -107,44 +165,48 @@ def _renamed(rules: Sequence[Mapping[str, str]], names: Mapping[str, str]) -> Ca
     return Cause("renamed", tuple(paths), text, "content", change)
 
 
-def _untied(
-    gone: Mapping[str, _Alias], came: Mapping[str, _Alias], old: set[str], new: set[str]
-) -> list[tuple[list[str], Cause]]:
-    """Names that were tied and now have leaves of their own, and the other way round."""
-    found = []
-    for tied, leaves, side, known in ((gone, came, 0, new), (came, gone, 1, old)):
-        for path, alias in tied.items():
-            own = [p for p, a in leaves.items() if is_below(p, path) and not any(a)]
-            own = [p for p in own if p not in known]
-            if not alias[side] or not own:
-                continue
-            now = f"{path} was tied to {alias[0]}, now it is not"
-            text = now if not side else f"{path} was not tied, now to {alias[1]}"
-            cause = Cause("aliasing", tuple(own), f"{text}: {named(own)}", "", text)
-            found.append(([path, *own], cause))
-    return found
-
-
 def _shows(change: Change, differences: Sequence[Difference]) -> bool:
     """Whether the module's own leaves show the change, so that it has a cause already.
 
+    Or those of a module in it, to which it hands the change on.
     A ``param_dtype`` is seen in dtypes, a number of features in shapes, ``use_bias`` in a leaf
     that came or went, an initializer in what it made.
     """
     own = [d for d in differences if parent(d.path) == change.path]
+    below = [d for d in differences if not change.path or is_below(d.path, change.path)]
     kinds = {kind for d in own for kind in d.kinds}
     old, new = change.expected, change.obtained
     if change.attribute == CLASS:
         return False
     if isinstance(old, bool) and isinstance(new, bool):
-        went = [d for d in own if not {"added", "removed"}.isdisjoint(d.kinds)]
+        went = [d for d in below if not {"added", "removed"}.isdisjoint(d.kinds)]
         return any(tail(d.path).strip(".") in change.attribute for d in went)
     if change.attribute.endswith("_init"):
         return not kinds.isdisjoint(("values", "derivation"))
     if _is_size(old) and _is_size(new):
-        return "shape" in kinds
+        return any(_is_resized(d, old, new) for d in below) or _comes(own)
     both = [(d.expected, d.obtained) for d in own if d.expected and d.obtained]
     return any((str(old), str(new)) == (a.dtype, b.dtype) for a, b in both if a.dtype != b.dtype)
+
+
+def _comes(own: Sequence[Difference]) -> bool:
+    """Whether a leaf of the module came, or went, under the module's other name."""
+    return any("added" in d.kinds for d in own)
+
+
+def _is_resized(d: Difference, old: Any, new: Any) -> bool:
+    """Whether an axis of a leaf grew, or shrank, as this number did, or one of these."""
+    if "shape" not in d.kinds or not (d.expected and d.obtained):
+        return False
+    sides = [x if isinstance(x, tuple | list) else (x,) for x in (old, new)]
+    if len(sides[0]) != len(sides[1]):
+        return True
+    axes = list(zip(d.expected.shape, d.obtained.shape, strict=False))
+    return any(
+        a != b and n != m and (a * m == b * n or a * n == b * m)
+        for a, b in axes
+        for n, m in zip(*sides, strict=True)
+    )
 
 
 def _is_size(value: Any) -> bool:
@@ -193,18 +255,8 @@ def sharding(d: Difference) -> str:
     return told((old.sharding, new.sharding), (old.placed, new.placed))
 
 
-def _tied(path: str, alias: _Alias) -> str:
+def _tied(path: str, alias: Alias) -> str:
     return f"{path} (tied to {alias[0] or alias[1]})" if any(alias) else path
-
-
-def _renamed_aliases(gone: Mapping[str, _Alias], came: Mapping[str, _Alias]) -> dict[str, str]:
-    """Old name -> new name of what is tied to one and the same on both sides."""
-    return {
-        here[0]: there[0]
-        for target in sorted({old for old, _ in gone.values() if old})
-        if len(here := [path for path, (old, _) in gone.items() if old == target]) == 1
-        and len(there := [path for path, (_, new) in came.items() if new == target]) == 1
-    }
 
 
 def _plain(value: Any) -> str:

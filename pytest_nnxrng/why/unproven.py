@@ -114,6 +114,10 @@ def _built(evidence: Evidence, d: Difference) -> Verdict:
     told = _of_the_given_streams(evidence, d)
     if told is not None:
         return told
+    old, new = d.expected, d.obtained
+    known = old is not None and "constant" in old.statistics and not comparable(evidence)
+    if known and old is not None and new is not None and (constants := _constants(old, new)):
+        return "initializer", constants, "values"
     reason = evidence.untraceable and f" (not traced: {evidence.untraceable})"
     if is_derived(d.path, evidence) and has_unknown_count(evidence.obtained[d.path]):
         reason = " (the count of its key is computed while building, so it is not known)"
