@@ -267,6 +267,11 @@ def loaded(data: Any) -> Forward:
     return Forward(tuple(found), inputs, weights, bases, depth, untraced, steps)
 
 
+def made_by(data: Mapping[str, Any]) -> list[str]:
+    """The name of the computation that made each call of a section, in their order."""
+    return [entry.rpartition(_BY)[2] for entry in expand(data.get("order"))]
+
+
 def _steps(rows: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
     if list(rows) != [str(i) for i in range(1, len(rows) + 1)]:
         raise ValueError('"calls": "steps" are not numbered')
