@@ -23,7 +23,7 @@ from pytest_nnxrng.leaf.repeats import compact, expand
 
 _BY = ".:"  # stands in the order between a path and the name of a computation
 # What a fingerprint is made from. Raised where that changes: others do not compare.
-SCHEME = 1
+SCHEME = 2
 # Characters that the parts may take: together no more than 64 KiB.
 _OUTPUTS, _OPERATIONS, _WEIGHTS, _DRAWS = 30_000, 12_000, 8_000, 6_000
 _STEPS = 8_000

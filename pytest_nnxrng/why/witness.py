@@ -92,7 +92,7 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     told = growth(pairs, tolerance.of(dtype))
     where = f": {told}, as a share of the largest element" if told else ""
     elsewhere = _listed(passage.changes)
-    same = _SAME if _computes_alike(pairs) else _UNKNOWN
+    same = _SAME if _computes_alike(pairs) else _UNKNOWN if _is_foreign(passage) else _HARMLESS
     if passage.comparable and small:
         text = f"{same}; the difference grows{where}{elsewhere}" if told else f"{same}{elsewhere}"
         return Cause("rounding", passage.paths, text, "size", f"{same}{elsewhere}")
@@ -111,6 +111,14 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
 
 _SAME = "every module computes what it did, from the same inputs, weights and keys"
 _UNKNOWN = "computations do not compare with the golden's, which other versions made"
+_HARMLESS = "no module that computes otherwise gives another output"
+
+
+def _is_foreign(passage: Passage) -> bool:
+    """Whether the two sides were traced by other versions."""
+    calls = (*passage.old.calls, *passage.new.calls)
+    moved = any(name in ("jax", "flax") for name, _, _ in passage.changes)
+    return moved or not all(call.computation.fingerprint for call in calls)
 
 
 def _computes_alike(pairs: Sequence[Pair]) -> bool:
