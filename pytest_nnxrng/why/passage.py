@@ -41,10 +41,16 @@ def facts(passage: Passage) -> list[Cause]:
 def first_step(passage: Passage) -> str:
     """Of a training run: the first step that is not the golden's, and what moved in it."""
     old, new = passage.old.steps, passage.new.steps
-    for number, (then, now) in enumerate(zip(old, new, strict=False), 1):
-        if moved := _moved_in(then, now):
-            return f"step {number} of {len(new)} is the first that moved: {few(moved)}"
+    if number := number_of_step(passage):
+        moved = few(_moved_in(old[number - 1], new[number - 1]))
+        return f"step {number} of {len(new)} is the first that moved: {moved}"
     return "" if len(old) == len(new) else f"{len(new)} steps, in the golden {len(old)}"
+
+
+def number_of_step(passage: Passage) -> int:
+    """The number of that step; 0 if there is none."""
+    both = zip(passage.old.steps, passage.new.steps, strict=False)
+    return next((i for i, (then, now) in enumerate(both, 1) if _moved_in(then, now)), 0)
 
 
 def _moved_in(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

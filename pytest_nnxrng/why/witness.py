@@ -17,7 +17,7 @@ from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.why.abreast import Pair, Passage, aligned, first_moved, growth
 from pytest_nnxrng.why.cause import Cause, few, line_of
 from pytest_nnxrng.why.draws import ratio
-from pytest_nnxrng.why.passage import facts, first_step
+from pytest_nnxrng.why.passage import facts, first_step, number_of_step
 from pytest_nnxrng.why.unproven import shown
 
 _FAR = 1e-3  # of outputs in another environment: no rounding
@@ -87,12 +87,15 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
     """What the outputs of modules tell where nothing that was recorded differs."""
     pairs, _, _ = aligned(passage.old.calls, passage.new.calls)
     numbers = [d.numbers for d in comparison.differences]
-    small = all(map(_is_small, numbers))
+    # Before a later step nothing had moved by a bit: it did something else than the first one.
+    later = number_of_step(passage) > 1 and not passage.changes
+    small = all(map(_is_small, numbers)) and not later
     dtype = next((d.expected.dtype for d in comparison.differences if d.expected), "float32")
     told = growth(pairs, tolerance.of(dtype))
     where = f": {told}, as a share of the largest element" if told else ""
     elsewhere = _listed(passage.changes)
     same = _SAME if _computes_alike(pairs) else _UNKNOWN if _is_foreign(passage) else _HARMLESS
+    same = _FIRST if passage.new.steps and same == _SAME else same
     if passage.comparable and small:
         text = f"{same}; the difference grows{where}{elsewhere}" if told else f"{same}{elsewhere}"
         return Cause("rounding", passage.paths, text, "size", f"{same}{elsewhere}")
@@ -110,6 +113,7 @@ def _by_numbers(passage: Passage, comparison: Comparison, tolerance: Tolerance) 
 
 
 _SAME = "every module computes what it did, from the same inputs, weights and keys"
+_FIRST = "the first step computes what it did, from the same inputs, weights and keys"
 _UNKNOWN = "computations do not compare with the golden's, which other versions made"
 _HARMLESS = "no module that computes otherwise gives another output"
 

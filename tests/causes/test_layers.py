@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -67,6 +68,8 @@ LIBRARY: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 ]
 
 
+@pytest.mark.skipif(not hasattr(nnx, "SpectralNorm"), reason="this flax does not have it")
+@pytest.mark.skipif(not hasattr(nnx, "WeightNorm"), reason="this flax does not have it")
 @pytest.mark.parametrize(("edits", "expected"), LIBRARY)
 def test_layers_of_flax(
     bench: Bench, edits: dict[str, Any], expected: list[tuple[str, str]]
@@ -94,3 +97,26 @@ def test_a_stream_more_is_not_another_seed(bench: Bench) -> None:
 
     found = told(bench, check(Two(0.5, False), IMAGE), check(Two(0.25, True), IMAGE))
     assert {word for word, _ in found} == {"calls", "computation"}, found
+
+
+@pytest.mark.parametrize(("off", "at"), [(0.5, 2), (2e-7, 1)])
+def test_a_later_step_that_computes_otherwise(bench: Bench, off: float, at: int) -> None:
+    """The first step alone is traced, so that no more than the step is named."""
+
+    def train(off: float) -> Any:
+        def learn(model: Any, batch: tuple[int, Any]) -> Any:
+            number, x = batch
+            rate = 0.1 * (1.0 + off) if number >= at else 0.1
+            value, grads = nnx.value_and_grad(lambda m, x: jnp.mean((m(x) - 1.0) ** 2))(model, x)
+            new = jax.tree.map(lambda p, g: p - rate * g, nnx.state(model, nnx.Param), grads)
+            nnx.update(model, new)
+            return value
+
+        xs = [(i, jnp.full((3, 4), i + 1.0) / 4) for i in range(4)]
+        model = nnx.Linear(4, 2, rngs=seeded())
+        return lambda snapshot: snapshot(tol=1e-8).check_steps(learn, model, xs)
+
+    ((word, text),) = told(bench, train(0.0), train(off))
+    assert word == "unknown"
+    assert text.startswith("the first step computes what it did, from the same inputs, weights and")
+    assert f"step {at + 1} of 4 is the first that moved: bias, kernel" in text
