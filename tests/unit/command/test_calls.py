@@ -186,3 +186,12 @@ def test_state_that_an_earlier_call_left_otherwise_is_followed(golden, nnxrng, t
         golden(side, calls, state, name=second)
     ran = nnxrng("diff", "../a", "../b")
     assert "follows: an earlier call of this test left other state: norm.mean" in ran.words
+
+
+def test_rows_that_are_cut_do_not_look_alike(tree, nnxrng):
+    leaves = [leaf(f"encoder.layers.0.norm.{name}", [1.0, 2.0]) for name in ("scale", "bias")]
+    lines = nnxrng("show", write(tree.root / ONE, tuple(leaves)), width=20).lines
+    assert [line for line in lines if line.startswith("  ...")] == [
+        "  ...ers.0.norm.bias",
+        "  ...rs.0.norm.scale",
+    ]
