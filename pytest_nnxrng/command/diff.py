@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_nnxrng.command.alteration import change
 from pytest_nnxrng.command.sides import Pair, Sides, given
 from pytest_nnxrng.command.terminal import Screen, natural, plural
 from pytest_nnxrng.command.trouble import Trouble
@@ -17,9 +18,8 @@ from pytest_nnxrng.report import keymap
 from pytest_nnxrng.run.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.compare.differences import Difference
-    from pytest_nnxrng.compare.numbers import Numbers
     from pytest_nnxrng.golden.manifest import Golden
+    from pytest_nnxrng.golden.provenance import Changes
     from pytest_nnxrng.why.cause import Cause, ModelCheck
     from pytest_nnxrng.why.stored import Between
 
@@ -94,8 +94,18 @@ def _test(pairs: Sequence[Pair]) -> list[Found]:
             continue
         models.append(one)
     model = _model_check(models) if outputs else None
-    found += [_between(pair, golden, obtained, model) for pair, golden, obtained in outputs]
+    for pair, golden, obtained in outputs:
+        found.append(_between(pair, golden, obtained, model))
+        if golden.owner.kind == "call" and model is not None:
+            model = replace(model, left=(*model.left, *_left(found[-1])))
     return found + models
+
+
+def _left(one: Found) -> list[str]:
+    """The state that a call left otherwise: a later call of the test begins with it."""
+    differences = one.between.comparison.differences if one.between else ()
+    paths = [difference.path for difference in differences]
+    return [path.removeprefix("state.") for path in paths if path.startswith("state.")]
 
 
 def _alike(pair: Pair) -> Found | None:
@@ -188,12 +198,20 @@ def _notes(golden: Golden, obtained: Golden, found: Found) -> list[str]:
         if one.values is not None and all(leaf.read is None for leaf in one.leaves if leaf.stored):
             notes.append(f"the values of {side} are not here: digests alone were compared")
     words = {cause.word for cause in found.causes}
-    if found.pair.known is None and "unknown" in words and found.between and found.between.changes:
-        notes.append(
-            "not proven here: only the test itself can build the model again under what the golden "
-            "recorded"
-        )
+    if found.pair.known is None and found.between:
+        notes += _unproven(golden.owner.kind, words, found.between.changes)
     return notes
+
+
+def _unproven(kind: str, words: set[str], changes: Changes) -> list[str]:
+    """What only a run could tell."""
+    flags = any(name not in ("jax", "jaxlib", "flax") for name, _, _ in changes)
+    under = " under what the golden recorded" if changes else ""
+    if kind == "call" and (flags or words & {"unknown", "rounding"}):
+        return [f"not proven here: only the test itself can call the model again{under}"]
+    if kind != "call" and "unknown" in words and changes:
+        return [f"not proven here: only the test itself can build the model again{under}"]
+    return []
 
 
 def _told(pair: Pair, error: Exception) -> str:
@@ -297,56 +315,6 @@ def _leaves(one: Found, screen: Screen, *, everything: bool) -> None:
         screen.say(f"{path}  {text}", indent="    ", hang="    ")
     if len(rows) > len(shown):
         screen.line(f"    ... and {len(rows) - len(shown):,} more (-v shows all)")
-
-
-def change(difference: Difference) -> str:
-    """What differs in a leaf, in a line."""
-    old, new, kinds = difference.expected, difference.obtained, difference.kinds
-    if "aliasing" in kinds:
-        was, now = difference.alias
-        return f"tied to {was or 'nothing'}, now to {now or 'nothing'}"
-    if old is None or new is None:
-        leaf = old or new
-        assert leaf is not None
-        what = f"{leaf.type} {leaf.dtype}{list(leaf.shape) or ''}"
-        return f"{'added' if old is None else 'removed'}: {what}"
-    parts = []
-    for kind in ("type", "shape", "dtype"):
-        if kind in kinds:
-            was_, now_ = (getattr(leaf, kind) for leaf in (old, new))
-            parts.append(f"{kind} {_shape(was_)} -> {_shape(now_)}")
-    if "derivation" in kinds:
-        parts.append(f"{_drawn(old.draws)} -> {_drawn(new.draws)}")
-    if "values" in kinds:
-        parts.append(_numbers(difference.numbers))
-    return "; ".join(parts) or ", ".join(kinds)
-
-
-def _shape(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
-
-
-def _drawn(draws: tuple[str, ...] | None) -> str:
-    return ", ".join(draws or ()) or "no key"
-
-
-def _numbers(numbers: Numbers | None) -> str:
-    if numbers is None:
-        return "other values, by their digests"
-    if numbers.sketched:
-        return f"by its sketch: {numbers.sketched}; allowed {max(numbers.allowed, 0):.3g}"
-    what = "spots" if numbers.spots else "elements"
-    text = f"{numbers.differing:,} of {numbers.total:,} {what} differ"
-    if numbers.total == 1:
-        text = "the value differs"
-    if numbers.nonfinite:
-        text += f", {numbers.nonfinite:,} of them NaN or infinite on one side"
-    elif numbers.worst is not None and numbers.scale:
-        text += f", by {numbers.worst:.3g} at most (allowed {max(numbers.allowed, 0):.3g})"
-    if numbers.expected:
-        at = f" at {list(numbers.index)}" if numbers.index else ""
-        text += f":{at} {numbers.expected} -> {numbers.obtained}"
-    return text
 
 
 def _keys(one: Found, screen: Screen) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_nnxrng.command import history
+from pytest_nnxrng.command import calls, history
 from pytest_nnxrng.command.terminal import Screen, natural, plural, printable
 from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import load
@@ -38,11 +38,11 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     if args.html:
         return _html(args, screen)
     if args.json:
-        screen.json([{"golden": name, **document} for name, document in found])
+        screen.json([{"golden": name, **_listed(name, document)} for name, document in found])
         return 0
     if args.raw:
-        for _, document in found:
-            for text in raw(document):
+        for name, document in found:
+            for text in raw(name, document):
                 screen.line(text)
         return 0
     for number, (name, document) in enumerate(found):
@@ -50,6 +50,14 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             screen.line()
         _golden(name, document, args, screen)
     return 0
+
+
+def _listed(name: str, document: Row) -> Row:
+    """The manifest; of a call with its rows one by one, which the file has in patterns."""
+    if "calls" not in document:
+        return document
+    section = document["calls"]
+    return {**document, "calls": {**section, "rows": calls.rows(name, section)}}
 
 
 def _html(args: argparse.Namespace, screen: Screen) -> int:
@@ -80,6 +88,7 @@ def _checked(name: str, document: dict[str, Any]) -> dict[str, Any]:
         return isinstance(value, dict) and all(isinstance(row, kind) for row in value.values())
 
     good = isinstance(document.get("owner"), dict) and holds("environment", object)
+    good = good and isinstance(document.get("calls", {}), dict)
     good = good and holds("streams", dict) and holds("aliases", str) and holds("leaves", dict)
     if not good or not all(isinstance(r.get("shape"), list) for r in document["leaves"].values()):
         raise Trouble(f"{name}: has been edited or damaged: it is not a golden as they are written")
@@ -103,6 +112,8 @@ def _golden(name: str, document: Row, args: argparse.Namespace, screen: Screen) 
         screen.rows(rows, indent="  ")
     for path, target in sorted(document["aliases"].items()):
         screen.say(f"{path} is {target} itself", indent="  ", hang="  ")
+    if "calls" in document:
+        calls.show(name, document["calls"], screen, fitting)
     _streams(document["streams"], screen)
     if any(row.get("draws") for row in leaves.values()):
         screen.line()
@@ -158,11 +169,13 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value or "")
 
 
-def fitting(rows: list[tuple[str, ...]], screen: Screen) -> list[list[str]]:
+def fitting(
+    rows: list[tuple[str, ...]], screen: Screen, first_to_go: Iterable[Iterable[str]] = _FIRST_TO_GO
+) -> list[list[str]]:
     """The table without the columns that say nothing, and as many others as the screen takes."""
     columns = [n for n in range(len(rows[0])) if not n or any(row[n] for row in rows[1:])]
     widths = [max(len(printable(row[n])) for row in rows) for n in range(len(rows[0]))]
-    for names in _FIRST_TO_GO:
+    for names in first_to_go:
         if 2 + sum(widths[n] + 2 for n in columns) - 2 <= screen.width:
             break
         columns = [n for n in columns if rows[0][n] not in names]
@@ -202,13 +215,14 @@ def _json(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def raw(document: Row) -> list[str]:
+def raw(golden: str, document: Row) -> list[str]:
     """A golden as lines for ``git diff``: what did not change is the same line, whatever did.
 
     Columns are not aligned, and draws stand in order without their numbers, so that one key more
     is one line more. The leaves' own draws come last in their rows.
     """
     lines = _head({**document, "values": None})
+    lines += calls.raw(golden, document["calls"]) if "calls" in document else []
     for name, lane in keymap.lanes(keymap.of_manifest(document)).items():
         stream = document["streams"].get(name, {})
         lines.append(f"stream {name}: {stream.get('impl')}, key {stream.get('key')}")

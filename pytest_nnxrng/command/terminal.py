@@ -94,6 +94,8 @@ def table(rows: Sequence[Sequence[str]], width: int, indent: str = "") -> list[s
     cells = [[printable(cell) for cell in row] for row in rows]
     if not cells:
         return []
+    if len(cells[0]) == 1:  # of names alone the ends say which is which
+        return [_tail(f"{indent}{row[0]}".rstrip(), width, indent) for row in cells]
     widths = [max(len(row[n]) for row in cells) for n in range(len(cells[0]))]
     right = [all(_numeric(row[n]) for row in cells[1:]) for n in range(len(widths))]
     lines = []
@@ -104,6 +106,11 @@ def table(rows: Sequence[Sequence[str]], width: int, indent: str = "") -> list[s
         ]
         lines.append(cut(f"{indent}{'  '.join(padded)}".rstrip(), width))
     return lines
+
+
+def _tail(text: str, width: int, indent: str) -> str:
+    room = width - len(indent) - 3
+    return text if len(text) <= width else f"{indent}...{text[len(text) - room :]}"
 
 
 def cut(text: str, width: int) -> str:

@@ -23,7 +23,7 @@ from pytest_nnxrng.leaf.repeats import compact, expand
 
 _BY = ".:"  # stands in the order between a path and the name of a computation
 # What a fingerprint is made from. Raised where that changes: others do not compare.
-SCHEME = 1
+SCHEME = 2
 # Characters that the parts may take: together no more than 64 KiB.
 _OUTPUTS, _OPERATIONS, _WEIGHTS, _DRAWS = 30_000, 12_000, 8_000, 6_000
 _STEPS = 8_000
@@ -265,6 +265,11 @@ def loaded(data: Any) -> Forward:
         raise ValueError('"calls": a digest of "weights" or "keys" is none')
     inputs, steps = _texts(data, "inputs"), _steps(_map(data, "steps"))
     return Forward(tuple(found), inputs, weights, bases, depth, untraced, steps)
+
+
+def made_by(data: Mapping[str, Any]) -> list[str]:
+    """The name of the computation that made each call of a section, in their order."""
+    return [entry.rpartition(_BY)[2] for entry in expand(data.get("order"))]
 
 
 def _steps(rows: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:

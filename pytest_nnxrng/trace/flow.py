@@ -19,10 +19,11 @@ from pytest_nnxrng.trace.expression import IMPURE, RAW, Atom, Value, digest, str
 from pytest_nnxrng.trace.expression import KEY as KEY_HASH
 from pytest_nnxrng.trace.fingerprint import Walk
 from pytest_nnxrng.trace.jaxpr import CALLS, Purity, called, holds_keys, inner_jaxprs, opened
-from pytest_nnxrng.trace.marks import Mark, Marks, is_mark
+from pytest_nnxrng.trace.marks import Mark, Marks, is_mark, is_state
 from pytest_nnxrng.trace.source import is_draw, where
 
 _LEAF, _STREAM, _IN, _OUT, _ARGUMENT = "leaf ", "stream ", "in ", "out ", "argument "
+_MARKED = digest(b"mark")
 Inputs = dict[int, Value]
 
 
@@ -106,7 +107,7 @@ class _Marked(Walk):
         name = f"{kind}{mark.call} {mark.place}"
         # A function that is traced once and called twice has other inputs then.
         self.flow.reach.setdefault(name, set()).update(value.atoms)
-        return Value(digest(b"mark"), ((name,),))
+        return Value(_MARKED, ((name,),))
 
 
 def unused(marks: Marks, found: Flow) -> tuple[str, ...]:
@@ -142,6 +143,8 @@ def _owned(marks: Marks, found: Flow) -> dict[int, dict[str, Value]]:
     ends = jaxpr.outvars[len(jaxpr.outvars) - len(marks.changed) :] if marks.changed else []
     owned: dict[int, dict[str, Value]] = {}
     for (path, value), end in zip(found.state.items(), ends, strict=True):
+        if _is_told(marks, jaxpr, end):
+            continue
         call = _made_in(marks, jaxpr, end)
         if call is None:
             holders = [n for n in marks.ended if _holds(marks.calls[n].path, path)]
@@ -149,6 +152,13 @@ def _owned(marks: Marks, found: Flow) -> dict[int, dict[str, Value]]:
             call = marks.ended[-1] if longest is None else longest
         owned.setdefault(call, {})[path] = value
     return owned
+
+
+def _is_told(marks: Marks, jaxpr: Any, variable: Any) -> bool:
+    """Whether a module left this behind, whose mark tells it."""
+    made = next((e for e in jaxpr.eqns if any(out is variable for out in e.outvars)), None)
+    mark = None if made is None else marks.mark(made)
+    return mark is not None and mark.kind == "out" and is_state(mark.place)
 
 
 def _made_in(marks: Marks, jaxpr: Any, variable: Any) -> int | None:
@@ -193,7 +203,9 @@ class _Naming:
 
     def digest(self, found: Flow, state: Mapping[str, Value]) -> str:
         parts = [
-            self._value(f"out {j}", v) for j, v in sorted(found.given.get(self.call, {}).items())
+            self._value(f"out {j}", v)
+            for j, v in sorted(found.given.get(self.call, {}).items())
+            if not (is_state(j) and self._is_a_childs(v))
         ]
         for child, name in self.children.items():
             parts.append(digest(name.encode()))
@@ -202,6 +214,12 @@ class _Naming:
             ]
         parts += [self._value(self._relative(path), v) for path, v in sorted(state.items())]
         return digest(*parts).hex()[:16]
+
+    def _is_a_childs(self, value: Value) -> bool:
+        """Whether a module that it calls set this, which tells it itself."""
+        kind, _, rest = str(value.atoms[0][0] if len(value.atoms) == 1 else "").partition(" ")
+        whole = value.hash == _MARKED and f"{kind} " == _OUT
+        return whole and int(rest.partition(" ")[0]) in self.children
 
     def _value(self, label: str, value: Value) -> bytes:
         names = "\n".join(map(self._name, value.atoms))

@@ -22,15 +22,17 @@ from jax.ad_checkpoint import checkpoint_name
 
 from pytest_nnxrng.leaf.forward import FUNCTION
 from pytest_nnxrng.leaf.gist import form
-from pytest_nnxrng.leaf.paths import parent
+from pytest_nnxrng.leaf.paths import parent, prefixes
 from pytest_nnxrng.nnx.arguments import copy_arguments, set_value
-from pytest_nnxrng.nnx.watch import arrays, held, is_array, is_state, raw_value
+from pytest_nnxrng.nnx.watch import arrays, held, is_array, raw_value
+from pytest_nnxrng.nnx.watch import is_state as belongs_to_nnx
 from pytest_nnxrng.nnx.wrapping import is_seen, wrapped
 from pytest_nnxrng.trace.derivation import Untraceable, keeping_tracers, one_line
 from pytest_nnxrng.trace.source import caller
 
 _SITE = "_nnxrng_site"
 _turn = itertools.count()
+_STATE = 1 << 20  # places of Variables, after those of arguments and outputs
 _MARK = re.compile(r"nnxrng (\d+) (in|out) (\d+) (\d+)\Z")
 _SCOPE = re.compile(r"nnxrng(\d+)_call(\d+)")
 
@@ -62,6 +64,11 @@ class Mark:
 def is_mark(equation: Any) -> bool:
     """Whether an equation is a mark, of whatever trace."""
     return equation.primitive.name == "name" and bool(_MARK.match(str(equation.params.get("name"))))
+
+
+def is_state(place: int) -> bool:
+    """Whether this is the place of a Variable."""
+    return place >= _STATE
 
 
 @dataclass
@@ -114,7 +121,7 @@ def marked(
       Untraceable: if it cannot run on abstract values, or what it is given cannot be copied.
     """
     marks = Marks(next(_turn))
-    leaves, tree = jax.tree_util.tree_flatten((args, dict(kwargs)), is_leaf=is_state)
+    leaves, tree = jax.tree_util.tree_flatten((args, dict(kwargs)), is_leaf=belongs_to_nnx)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
     lifted = {p: v for p, v in values.items() if isinstance(v, jax.Array)}
     marks.inputs, marks.arguments = list(lifted), len(places)
@@ -132,7 +139,7 @@ def marked(
         for path, node in nodes:
             setattr(node, _SITE, f"{marks.turn} {path}")
         before = {path: raw_value(v) for path, v in marks.variables.items()}
-        around = _Around(marks, {id(found) for _, found in objects})
+        around = _Around(marks, {id(found) for _, found in objects}, _below(marks.variables))
         with wrapped([node for _, node in nodes], around):
             out = around.root(function, name, copied, named)
         after = {path: raw_value(v) for path, v in marks.variables.items()}
@@ -167,17 +174,33 @@ def reset(objects: Sequence[tuple[str, Any]], values: Mapping[str, Any]) -> None
             delattr(nodes[parent(path)], name)
 
 
+Below = Mapping[str, Sequence[tuple[int, Any, Any]]]
+
+
+def _below(variables: Mapping[str, Any]) -> Below:
+    """Path of a module -> the Variables in it, each with its number and what it holds now."""
+    found: dict[str, list[tuple[int, Any, Any]]] = {}
+    for path, variable in variables.items():
+        # Draws move counts: they are followed by themselves.
+        if not isinstance(variable, nnx.RngState):
+            for above in {"", *prefixes(path)}:
+                row = found.setdefault(above, [])
+                row.append((_STATE + len(row), variable, raw_value(variable)))
+    return found
+
+
 @dataclass
 class _Around:
     marks: Marks
     own: set[int]  # ids of the nodes and Variables of the copy itself
+    below: Below
     stack: list[int] = field(default_factory=list)
 
     def root(self, function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
         """The outermost call."""
         if not name:
             return function(*args, **kwargs)
-        return self._call("", FUNCTION, name, False, function, args, kwargs)
+        return self._call("", FUNCTION, name, False, function, args, kwargs, ())
 
     def __call__(
         self, module: Any, method: str, call: Callable[..., Any], args: Any, kwargs: Any
@@ -186,16 +209,28 @@ class _Around:
         if turn != str(self.marks.turn):
             return call(*args, **kwargs)
         inside = id(module) not in self.own
-        return self._call(path, type(module).__name__, method, inside, call, args, kwargs)
+        held = () if inside else self.below.get(path, ())
+        return self._call(path, type(module).__name__, method, inside, call, args, kwargs, held)
 
     def _call(
-        self, path: str, cls: str, method: str, inside: bool, call: Any, args: Any, kwargs: Any
+        self,
+        path: str,
+        cls: str,
+        method: str,
+        inside: bool,
+        call: Any,
+        args: Any,
+        kwargs: Any,
+        held: Sequence[tuple[int, Any, Any]],
     ) -> Any:
         number, parent = len(self.marks.calls), self.stack[-1] if self.stack else None
         args, kwargs = _named(f"{self.marks.turn} in {number}", (args, kwargs), self.own)
         found = Marked(path, cls, method, parent, len(self.stack) + 1, inside, caller())
         found.takes = _forms((args, kwargs))
         self.marks.calls.append(found)
+        # What others have set in it is given to it, as arguments are: a kernel that is normalised.
+        self._mark_state(f"{self.marks.turn} in {number}", held)
+        before = [(place, v, raw_value(v)) for place, v, _ in held]
         self.stack.append(number)
         try:
             with jax.named_scope(f"nnxrng{self.marks.turn}_call{number}"):
@@ -203,9 +238,17 @@ class _Around:
         finally:
             self.stack.pop()
         given = _named(f"{self.marks.turn} out {number}", given, self.own)
+        self._mark_state(f"{self.marks.turn} out {number}", before)
         found.gives = _forms(given)
         self.marks.ended.append(number)
         return given
+
+    def _mark_state(self, name: str, held: Sequence[tuple[int, Any, Any]]) -> None:
+        """Mark what is no longer held as it was."""
+        for place, variable, before in held:
+            value = raw_value(variable)
+            if value is not before and isinstance(value, jax.Array):
+                set_value(variable, checkpoint_name(value, f"nnxrng {name} {place}"))
 
 
 def _forms(value: Any) -> tuple[str, ...]:
@@ -220,7 +263,7 @@ def _named(name: str, value: Any, own: set[int]) -> Any:
     if isinstance(value, jax.Array):
         return checkpoint_name(value, f"nnxrng {name} 0")
     try:
-        leaves, tree = jax.tree_util.tree_flatten(value, is_leaf=is_state)
+        leaves, tree = jax.tree_util.tree_flatten(value, is_leaf=belongs_to_nnx)
     except (TypeError, ValueError):
         return value
     count = itertools.count()

@@ -233,12 +233,18 @@ class Observed:
         }
 
     def _keys(self) -> dict[str, str]:
-        """For each tag a digest of the base keys of its streams."""
+        """For each tag a digest of the base keys of its streams; of each stream, as far as fits."""
         found: dict[str, xxhash.xxh3_64] = {}
-        for _, (key, _, tag) in sorted(self.streams.items()):
+        each: dict[str, str] = {}
+        for path, (key, _, tag) in sorted(self.streams.items()):
             words = np.asarray(jax.random.key_data(key)).tobytes()
             found.setdefault(tag, xxhash.xxh3_64()).update(words)
-        return {tag: code.hexdigest() for tag, code in sorted(found.items())}
+            each[f"{tag} {path}"] = xxhash.xxh3_64_hexdigest(words)
+        tags = {tag: code.hexdigest() for tag, code in sorted(found.items())}
+        return {**tags, **each} if len(json.dumps(each)) <= _KEYS else tags
+
+
+_KEYS = 4_000  # characters that the keys of single streams may take in a golden
 
 
 def _computes(call: Marked) -> bool:

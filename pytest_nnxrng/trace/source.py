@@ -14,6 +14,7 @@ from typing import Any
 
 import flax
 import jax
+import numpy
 from flax import nnx
 
 
@@ -23,7 +24,7 @@ def _folder(file: str | None) -> str:
 
 _PACKAGE = str(Path(__file__).absolute().parent.parent / "_")[:-1]
 _JAX = _folder(jax.__file__)
-_LIBRARIES = (_JAX, _folder(flax.__file__), _PACKAGE, "<")
+_LIBRARIES = (_JAX, _folder(flax.__file__), _folder(numpy.__file__), _PACKAGE, "<")
 _STANDARD = tuple(
     {str(Path(sysconfig.get_path(name)) / "_")[:-1] for name in ("stdlib", "platstdlib")}
 )
@@ -87,7 +88,9 @@ def origin(equation: Any) -> tuple[str, str]:
 
 # The modules of JAX whose functions people call by name; others are machinery.
 _NAMED = re.compile(r"[\\/](nn|numpy|random|scipy|image)([\\/]|\.py)")
-_MACHINERY = re.compile(r"_|<|op$|fn$|wrapper|meth|deferring|fun$|result_type|where_|bind")
+_MACHINERY = re.compile(
+    r"_|<|op$|fn$|wrapper|meth|deferring|fun$|result_type|where_|bind|rewriting_"
+)
 
 
 def function(equation: Any) -> str:

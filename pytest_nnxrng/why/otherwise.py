@@ -11,6 +11,7 @@ from pytest_nnxrng.leaf.forward import NOT_KEPT, Computation
 from pytest_nnxrng.why.cause import line_of
 
 _HUNKS, _SHOWN = 2, 3
+_LONG = 90  # characters of a change: then names say it
 _OPERANDS = "the same operations on other operands: a branch, an argument or an order was exchanged"
 
 
@@ -25,19 +26,30 @@ class Otherwise:
 def otherwise(old: Computation, new: Computation) -> Otherwise:
     """What differs, attributes first."""
     hunks = _hunks(old.operations, new.operations)
-    told = _as_functions(old.operations, new.operations, hunks)
+    told = functions = _as_functions(old, new, hunks) or _as_functions(
+        old, new, _hunks(old.operations, new.operations, whole=True)
+    )
     if not told:
-        told = "; ".join(_told(before, after) for before, after, _ in hunks[:_HUNKS])
-    if len(hunks) > _HUNKS and ";" in told:
-        told += f"; and {len(hunks) - _HUNKS} more places"
+        told = _places([_told(before, after) for before, after, _ in hunks])
     place = next((at for _, _, i in hunks if (at := _place(new, i))), "")
     attributes = _attributes(old, new)
     if not told and not attributes:
         told = _without_operations(old, new)
     if attributes and len(hunks) > _HUNKS:
-        told = ""  # the attribute says it
+        # The attribute says it, unless it is a function without a name.
+        told = functions if "<lambda>" in "".join(attributes) else ""
+    if any(attribute.endswith(told) for attribute in attributes):
+        told = ""  # act relu -> silu: relu -> silu
     text = ": ".join(filter(None, [", ".join(attributes), told]))
     return Otherwise(text, place or _place(new, 0))
+
+
+def _places(changes: Sequence[str]) -> str:
+    """The first changes, each once, and how many other places there are."""
+    shown = list(dict.fromkeys(changes[:_HUNKS]))
+    more = len(changes) - len(shown)
+    places = f"and {more} more {'place' if more == 1 else 'places'}"
+    return "; ".join([*shown, *([places] if more else [])])
 
 
 def _without_operations(old: Computation, new: Computation) -> str:
@@ -73,12 +85,12 @@ def _plain(value: object) -> str:
 Hunk = tuple[tuple[str, ...], tuple[str, ...], int]
 
 
-def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
+def _hunks(old: Sequence[str], new: Sequence[str], *, whole: bool = False) -> list[Hunk]:
+    """What differs; the function that made an operation is no part of it, unless ``whole``."""
     if NOT_KEPT in old:
         return []
-    # The function that made an operation tells a reader something, and is no part of it.
-    bare = [[text.rpartition(": ")[2] for text in side] for side in (old, new)]
-    matcher = SequenceMatcher(None, bare[0], bare[1], autojunk=False)
+    sides = [[text if whole else text.rpartition(": ")[2] for text in side] for side in (old, new)]
+    matcher = SequenceMatcher(None, sides[0], sides[1], autojunk=False)
     return [
         (tuple(old[a:b]), tuple(new[c:d]), c)
         for kind, a, b, c, d in matcher.get_opcodes()
@@ -86,7 +98,7 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> list[Hunk]:
     ]
 
 
-def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk]) -> str:
+def _as_functions(old: Computation, new: Computation, hunks: Sequence[Hunk]) -> str:
     """``gelu(approximate=True) -> silu``: where all that differs are two functions of JAX."""
     names = [
         _function([text for before, _, _ in hunks for text in before]),
@@ -100,7 +112,7 @@ def _as_functions(old: Sequence[str], new: Sequence[str], hunks: Sequence[Hunk])
         return ""
     every = [
         [t for t in side if t.startswith(f"{n}: ")]
-        for side, n in zip((old, new), names, strict=True)
+        for side, n in zip((old.operations, new.operations), names, strict=True)
     ]
     told = [_functions(texts) for texts in every]
     return f"{told[0]} -> {told[1]}" if told[0] != told[1] else ""
@@ -121,7 +133,16 @@ def _told(before: tuple[str, ...], after: tuple[str, ...]) -> str:
         if shared and sides[0][0].split()[0] == sides[1][0].split()[0]:
             sides = [[_without_same(sides, side)] for side in (0, 1)]
     text = f"{_some(sides[0])} -> {_some(sides[1])}"
+    if len(text) > _LONG:
+        names = [[_named(text) for text in side] for side in (before, after)]
+        if names[0] != names[1]:
+            return f"{_some(names[0])} -> {_some(names[1])}"
     return f"{common}: {text}" if common else text
+
+
+def _named(text: str) -> str:
+    """Of an operation the function that made it, or its primitive."""
+    return text.partition(": ")[0].split()[0]
 
 
 def _without_same(sides: Sequence[Sequence[str]], side: int) -> str:

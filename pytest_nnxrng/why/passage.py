@@ -41,10 +41,16 @@ def facts(passage: Passage) -> list[Cause]:
 def first_step(passage: Passage) -> str:
     """Of a training run: the first step that is not the golden's, and what moved in it."""
     old, new = passage.old.steps, passage.new.steps
-    for number, (then, now) in enumerate(zip(old, new, strict=False), 1):
-        if moved := _moved_in(then, now):
-            return f"step {number} of {len(new)} is the first that moved: {few(moved)}"
+    if number := number_of_step(passage):
+        moved = few(_moved_in(old[number - 1], new[number - 1]))
+        return f"step {number} of {len(new)} is the first that moved: {moved}"
     return "" if len(old) == len(new) else f"{len(new)} steps, in the golden {len(old)}"
+
+
+def number_of_step(passage: Passage) -> int:
+    """The number of that step; 0 if there is none."""
+    both = zip(passage.old.steps, passage.new.steps, strict=False)
+    return next((i for i, (then, now) in enumerate(both, 1) if _moved_in(then, now)), 0)
 
 
 def _moved_in(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -134,8 +140,9 @@ def _weights_of(passage: Passage, moved: Sequence[str]) -> list[Cause]:
     return [Cause("weights", passage.paths, text, FACT, text)]
 
 
-def _be(moved: Sequence[str]) -> str:
-    return "is" if len(moved) == 1 else "are"
+def _be(moved: Sequence[str], each: str = "") -> str:
+    """The verb; what is told of ``each`` block is one."""
+    return "is" if len(moved) == 1 or each else "are"
 
 
 def _is_far(old: str, new: str) -> bool:
@@ -164,7 +171,8 @@ def _other_leaves(passage: Passage, pairs: Sequence[Pair]) -> list[Cause]:
     if not moved:
         return []
     first = f"{moved[0]} {old[moved[0]]} -> {new[moved[0]]}"
-    more = f" and {len(moved) - 1} more leaves" if len(moved) > 1 else ""
+    leaves = "leaf" if len(moved) == 2 else "leaves"
+    more = f" and {len(moved) - 1} more {leaves}" if len(moved) > 1 else ""
     return [Cause("weights", passage.paths, first + more, FACT, first + more)]
 
 
@@ -179,24 +187,24 @@ def _calls(
     parents: set[str] = set()
     modules = {call.path for side in (passage.old, passage.new) for call in side.calls}
     at = {id(call): i for i, call in enumerate(passage.new.calls)}
-    for verb, calls in (("is no longer called", gone), ("is called, too", came)):
+    for verb, calls in (("no longer called", gone), ("called, too", came)):
         tops = _topmost(calls)
         if not tops:
             continue
         names = [call.name for call in tops]
         what, where = repeated(names)
         place = next((line_of(call.where) for call in tops if call.where), "")
-        change = f"{what}{where} {verb}"
+        change = f"{what}{where} {_be(names, where)} {verb}"
         text = f"{change} ({place})" if place else change
         first = at[id(tops[0])] if id(tops[0]) in at else _after(tops[0], passage, pairs, at)
         found.append((first, Cause("calls", passage.paths, text, FACT, change, place)))
         parents.update(_above(call.path, modules) for call in calls)
-    moved = _reordered(pairs, passage.old.calls)
+    moved = _reordered(pairs, passage.old.calls, {_method(call) for call in (*gone, *came)})
     if moved:
         names = [pair.new.name for pair in moved]
         what, where = repeated(names)
         place = line_of(moved[0].new.where)
-        change = f"{what}{where} is called in another order"
+        change = f"{what}{where} {_be(names, where)} called in another order"
         text = f"{change} ({place})" if place else change
         cause = Cause("calls", passage.paths, text, FACT, change, place)
         found.append((at[id(moved[0].new)], cause))
@@ -230,7 +238,15 @@ def _topmost(calls: Sequence[Call]) -> list[Call]:
     ]
 
 
-def _reordered(pairs: Sequence[Pair], old: Sequence[Call]) -> list[Pair]:
+def _method(call: Call) -> tuple[str, str]:
+    return call.path, call.computation.method
+
+
+def _reordered(
+    pairs: Sequence[Pair], old: Sequence[Call], counted: Collection[tuple[str, str]]
+) -> list[Pair]:
+    """The calls that moved. Those of a method that is called more or less often have no place."""
+    pairs = [pair for pair in pairs if _method(pair.new) not in counted]
     place = {id(call): i for i, call in enumerate(old)}
     order = [place[id(pair.old)] for pair in pairs]
     if order == sorted(order):
@@ -253,37 +269,65 @@ def _computations(
     passage: Passage, pairs: Sequence[Pair], restructured: Collection[str]
 ) -> list[Found]:
     """Modules that compute otherwise, those of one change together."""
-    found: list[Found] = []
     likely = any(name == "jax" for name, _, _ in passage.changes)
-    groups: dict[tuple[str, str, str], list[tuple[int, Pair]]] = {}
-    by_path = {pair.new.path: pair for pair in pairs}
-    for i, pair in enumerate(pairs):
-        if not _is_otherwise(pair) or _is_harmless(passage, pair, pairs):
-            continue
+    groups: Groups = {}
+    places: dict[tuple[str, str], str] = {}
+    for i, pair in _changed(passage, pairs, restructured):
         change = otherwise(pair.old.computation, pair.new.computation)
-        same = pair.old.computation.operations == pair.new.computation.operations
-        if same and (pair.new.path in restructured or _holds_restructured(pair, restructured)):
-            continue
-        if _follows_from_a_child(pair, by_path):
-            continue
         if passage.new.steps and pair.new.computation.cls == FUNCTION and groups:
             continue  # the gradients of what is named already are a part of it
-        key = (pair.new.computation.cls, change.text, change.place)
+        key = (pair.new.computation.cls, change.text)
+        places.setdefault(key, change.place)
         groups.setdefault(key, []).append((i, pair))
     if likely:
         groups = _first_to_move(groups, pairs)
-    for (cls, text, place), members in groups.items():
-        what, where = repeated([pair.new.name for _, pair in members])
-        verb = "computes" if len(members) == 1 or where else "compute"
-        at = f" ({place})" if place else ""
-        told = f"{what or cls}{where} {verb} otherwise: {text}{at}"
-        told = f"likely: {told}{_versions(passage)}" if likely else told + _versions(passage)
-        proof = LIKELY if likely else FACT
-        finding = f"{cls} computes otherwise: {text}"
-        found.append(
-            (float(members[0][0]), Cause("computation", passage.paths, told, proof, finding, place))
-        )
-    return found
+    return [
+        _computation(passage, key, members, places[key], likely) for key, members in groups.items()
+    ]
+
+
+Groups = dict[tuple[str, str], list[tuple[int, Pair]]]
+
+
+def _changed(
+    passage: Passage, pairs: Sequence[Pair], restructured: Collection[str]
+) -> list[tuple[int, Pair]]:
+    """The calls that compute otherwise, those aside that do so because of what others do."""
+    found = []
+    for i, pair in enumerate(pairs):
+        if not _is_otherwise(pair) or _is_harmless(passage, pair, pairs):
+            continue
+        if _is_repeated(pair) and (
+            pair.new.path in restructured or _holds_restructured(pair, restructured)
+        ):
+            continue
+        found.append((i, pair))
+    by_path = {pair.new.path: pair for pair in pairs}
+    first = [(i, pair) for i, pair in found if not _follows_from_a_child(pair, by_path)]
+    return first or ([] if restructured else found)
+
+
+def _is_repeated(pair: Pair) -> bool:
+    """Whether it has the same operations, be it more or fewer times: a loop over layers has."""
+    return {*pair.old.computation.operations} == {*pair.new.computation.operations}
+
+
+def _computation(
+    passage: Passage,
+    key: tuple[str, str],
+    members: Sequence[tuple[int, Pair]],
+    place: str,
+    likely: bool,
+) -> Found:
+    cls, text = key
+    what, where = repeated([pair.new.name for _, pair in members])
+    verb = "computes" if len(members) == 1 or where else "compute"
+    at = f" ({place})" if place else ""
+    told = f"{what or cls}{where} {verb} otherwise: {text}{at}"
+    told = f"likely: {told}{_versions(passage)}" if likely else told + _versions(passage)
+    proof = LIKELY if likely else FACT
+    finding = f"{cls} computes otherwise: {text}"
+    return float(members[0][0]), Cause("computation", passage.paths, told, proof, finding, place)
 
 
 def _versions(passage: Passage) -> str:
@@ -322,14 +366,13 @@ def _follows_from_a_child(pair: Pair, by_path: Mapping[str, Pair]) -> bool:
     own = pair.new.path
     return any(
         other.old.computation.gives != other.new.computation.gives
+        and other.old.computation.takes == other.new.computation.takes
         for path, other in by_path.items()
         if path != own and (not own or is_below(path, own))
     )
 
 
-def _first_to_move(
-    groups: dict[tuple[str, str, str], list[tuple[int, Pair]]], pairs: Sequence[Pair]
-) -> dict[tuple[str, str, str], list[tuple[int, Pair]]]:
+def _first_to_move(groups: Groups, pairs: Sequence[Pair]) -> Groups:
     """Across versions of JAX equations are others anyhow: the group of the first that moved."""
     far = next((i for i, pair in enumerate(pairs) if (pair.apart or 0.0) > _FAR), None)
     if far is None:

@@ -16,11 +16,21 @@ from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import Changes, changes, rekeyed_streams, translated
 from pytest_nnxrng.leaf.flat import Flat, aligned
+from pytest_nnxrng.leaf.forward import Forward
 from pytest_nnxrng.leaf.modules import CLASS, Modules
 from pytest_nnxrng.leaf.paths import prefixes
 from pytest_nnxrng.leaf.repeats import expand
-from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, ModelCheck, same_fingerprints
+from pytest_nnxrng.why.abreast import Passage
+from pytest_nnxrng.why.cause import (
+    Cause,
+    Drawing,
+    Evidence,
+    ModelCheck,
+    few,
+    same_fingerprints,
+)
 from pytest_nnxrng.why.diagnose import diagnose
+from pytest_nnxrng.why.witness import known, remaining
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ def _sharded(golden: Golden) -> bool:
 
 def is_model(golden: Golden) -> bool:
     """Whether a golden is of a model or another NNX object, and not of an output."""
+    if golden.owner.kind == "call":
+        return False
     return golden.owner.kind == "init" or any(leaf.type != "array" for leaf in golden.leaves)
 
 
@@ -98,6 +110,8 @@ def _causes(
     model: ModelCheck,
 ) -> tuple[Cause, ...]:
     kind, flat = golden.owner.kind, Flat(obtained.leaves, obtained.aliases)
+    if golden.calls is not None and obtained.calls is not None:
+        return _of_calls(golden.calls, obtained.calls, comparison, moved, allowed, model)
     if is_model(golden) and not _records_draws(golden, obtained) and _may_tell(comparison):
         from pytest_nnxrng.why.explain import Mismatch, explain
 
@@ -118,6 +132,26 @@ def _causes(
             model=ModelCheck() if is_model(golden) else model,
         )
     )
+
+
+def _of_calls(
+    old: Forward,
+    new: Forward,
+    comparison: Comparison,
+    moved: Changes,
+    allowed: Tolerance,
+    model: ModelCheck,
+) -> tuple[Cause, ...]:
+    """Why a call gave something else, as far as the records of both calls tell."""
+    flags = [name for name, _, _ in moved if name not in _VERSIONS]
+    if not same_fingerprints(flags):
+        why = f"{few(flags)} moved: only the test can trace it as the golden's was"
+        new = replace(new, untraced=why)
+    passage = Passage(old, new, tuple(d.path for d in comparison.differences), moved, model)
+    return known(passage, comparison) or (remaining(passage, comparison, allowed),)
+
+
+_VERSIONS = ("jax", "flax")  # computations of other versions are told as likely
 
 
 @dataclass(frozen=True)

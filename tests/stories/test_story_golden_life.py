@@ -264,14 +264,16 @@ def test_the_same_life_under_workers(project: Project):
 
 
 def test_what_a_test_does_to_a_numpy_array_after_its_check_changes_nothing(project: Project):
-    project.test("""
+    project.test(
+        """
         import numpy as np
 
         def test_it(nnx_snapshot):
             array = np.arange({first}, 6.0, dtype=np.float32)
             nnx_snapshot.check(array)
             array[...] = -9.0
-    """.replace("{first}", "0.0"))
+    """.replace("{first}", "0.0")
+    )
     project.update().came_to(passed=1)
     project.run().came_to(passed=1)
     project.change("tests/test_model.py", "0.0, 6.0", "0.5, 6.0")
