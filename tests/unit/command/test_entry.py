@@ -157,7 +157,8 @@ def test_words_and_tables():
     assert plural(2, "golden") == "2 goldens"
     assert sorted(["b.10", "b.2", "a", "b.2.x"], key=natural) == ["a", "b.2", "b.2.x", "b.10"]
     assert table([["a", "n"], ["bb", "10"], ["c", "9"]], 80) == ["a    n", "bb  10", "c    9"]
-    assert table([["a" * 30]], 20) == ["a" * 17 + "..."]
+    assert table([["a" * 30, "b"]], 20) == ["a" * 17 + "..."]
+    assert table([["a" * 30 + "b"]], 20) == ["..." + "a" * 16 + "b"]  # a name keeps its end
     assert table([], 80) == []
     assert wrapped("one two", 3, "  ", "    ") == ["  one two"]  # never narrower than 20 columns
     assert wrapped("", 80) == [""]
