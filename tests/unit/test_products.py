@@ -81,6 +81,6 @@ def test_what_is_dear_is_left_to_the_full_run():
     assert thinned(items) == items[48:]
 
 
-def test_what_a_run_leaves_out_is_run_by_ci():
-    ci = (Path(__file__).parents[2] / ".ci/run").read_text(encoding="utf-8")
-    assert "&& pytest -q --full\n" in ci
+def test_what_a_run_leaves_out_is_run_by_the_workflow():
+    file = Path(__file__).parents[2] / ".github/workflows/tests.yml"
+    assert "run: pytest -q --full\n" in file.read_text(encoding="utf-8")
