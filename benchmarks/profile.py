@@ -18,7 +18,7 @@ import pytest
 
 # Where pytest-nnxrng looks each of them up; the steps of a check are apart from each other.
 STEPS = {
-    "copies of the arguments": ("nnx.arguments", "copy_arguments"),
+    "noting the arguments": ("check.construct", "_before"),
     "reading the golden": ("check.capture", "find"),
     "walking the model": ("check.capture", "flatten"),
     "hashing its leaves": ("check.capture", "digested"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,32 +54,40 @@ class Before:
 
     def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._given = args, kwargs
-        self._streams = list(named_streams(args, kwargs).values())
-        self._noted = [(stream.key[...], stream.count[...]) for stream in self._streams]
+        streams = named_streams(args, kwargs).values()
+        self._noted = {id(s): (s, s.key[...], s.count[...]) for s in streams}
+        # A transformation sorts the streams of an Rngs; a loop over it draws in their order.
+        self._order = [list(vars(rngs)) for rngs in find_rngs(args, kwargs)]
         self._copied = None if self._is_light() else copy_arguments(args, kwargs)
 
     def _is_light(self) -> bool:
         args, kwargs = self._given
         flat = [leaf for value in (*args, *kwargs.values()) for leaf in _flatten(value)[0]]
         nodes = [leaf for leaf in flat if _is_state(leaf)]
-        traced = any(isinstance(x, jax.core.Tracer) for noted in self._noted for x in noted)
+        values = [x for _, *noted in self._noted.values() for x in noted]
+        traced = any(isinstance(x, jax.core.Tracer) for x in values)
         return not traced and all(type(node) in (nnx.Rngs, nnx.RngStream) for node in nodes)
 
     @property
     def known(self) -> bool:
         """Whether they can still be told: the streams are the same objects."""
-        now = list(named_streams(*self._given).values())
-        same = len(now) == len(self._streams) and all(map(operator.is_, now, self._streams))
+        now = map(id, named_streams(*self._given).values())
+        names = [set(vars(rngs)) for rngs in find_rngs(*self._given)]
+        same = set(now) == self._noted.keys() and names == list(map(set, self._order))
         return self._copied is not None or same
 
     def copies(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as they were: copies, the same ones each time."""
         if self._copied is None:
             args, kwargs = copy_arguments(*self._given)
-            streams = named_streams(args, kwargs).values()
-            for stream, (key, count) in zip(streams, self._noted, strict=True):
-                set_value(stream.key, key)
-                set_value(stream.count, count)
+            pairs = named_streams(*self._given).values(), named_streams(args, kwargs).values()
+            for given, copy in zip(*pairs, strict=True):
+                _, key, count = self._noted[id(given)]
+                set_value(copy.key, key)
+                set_value(copy.count, count)
+            for rngs, names in zip(find_rngs(args, kwargs), self._order, strict=True):
+                attributes = vars(rngs)
+                attributes.update({name: attributes.pop(name) for name in names})
             self._copied = args, kwargs
         return self._copied
 

@@ -76,3 +76,20 @@ def test_streams_that_were_exchanged_cannot_be_told() -> None:
     assert told.known
     rngs.params = nnx.Rngs(params=1).params
     assert not told.known
+
+
+def test_a_transformation_sorts_streams_and_the_copy_has_them_as_they_were() -> None:
+    rngs = nnx.Rngs(params=0, dropout=1)
+
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap
+    def layers(rngs: nnx.Rngs) -> nnx.Linear:
+        return nnx.Linear(2, 2, rngs=rngs)
+
+    order, told = list(vars(rngs)), Before((), {"rngs": rngs})
+    layers(rngs)
+    assert told.known
+    copy = told.copies()[1]["rngs"]
+    assert list(vars(copy)) == order
+    assert int(copy.params.count[...]) == 0
+    assert copy.params.key[...].shape == ()
