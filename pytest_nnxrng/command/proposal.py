@@ -13,6 +13,7 @@ from pytest_nnxrng.command.trouble import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.naming import test_files
 from pytest_nnxrng.report.blame import WORDS, Blame, Change
+from pytest_nnxrng.report.fold import natural
 from pytest_nnxrng.run.outcomes import Check
 from pytest_nnxrng.why.words import MEANINGS
 
@@ -75,7 +76,7 @@ def plan(artifacts: Sequence[Artifact], root: Path) -> Plan:
                 groups.setdefault(check.obtained["target"], []).append((artifact, check))
     blame = Blame([check for group in groups.values() for _, check in group])
     made = []
-    for target, group in sorted(groups.items()):
+    for target, group in sorted(groups.items(), key=lambda item: natural(item[0])):
         found = blame.numbers(check for _, check in group)
         made.append(_proposal(target, group, found, root))
     return Plan(tuple(artifact.name for artifact in artifacts), blame.changes, tuple(made))

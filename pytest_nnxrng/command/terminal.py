@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -126,9 +125,3 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun.removesuffix('f') + 'ves' if noun.endswith('leaf') else noun + 's'}"
-
-
-def natural(path: str) -> list[tuple[int, str]]:
-    """A key for sorting: ``blocks.2`` before ``blocks.10``."""
-    parts = re.split(r"([0-9]+)", path)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -109,4 +109,6 @@ def test_a_long_list_is_cut_and_counted(tree, nnxrng):
         tree.obtained(f"test_a.{n}")
     ran = nnxrng("pending", "../out")
     assert "    ... and 4 more" in ran.lines
+    shown = [line.rpartition("/")[2] for line in ran.lines if line.endswith(".json")]
+    assert shown == [f"test_a.{n}.json" for n in range(8)]  # 2 before 10
     assert "[1] draws: 1 more key (12 goldens, 12 leaves)" in ran.lines
