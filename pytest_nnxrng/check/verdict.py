@@ -24,6 +24,7 @@ from pytest_nnxrng.report import alternatives
 from pytest_nnxrng.trace.build import Build, streams
 from pytest_nnxrng.why import explain as why
 from pytest_nnxrng.why.cause import ModelCheck, together
+from pytest_nnxrng.why.words import NEVER_WRITTEN
 
 
 def compare(obtained: Obtained) -> Compared:
@@ -198,7 +199,7 @@ def decide(explained: Explained) -> Result:
         unrecorded=obtained.unrecorded,
         left=found.left if compared.status.bad and not decision.fails else "",
         target=found.target,
-        withheld=_withheld(asked, compared.status) if decision.fails else "",
+        withheld=_withheld(explained) if decision.fails else "",
     )
 
 
@@ -215,9 +216,10 @@ def _lacks(compared: Compared) -> str:
     return told + "What the manifest holds agrees; a difference could not be explained"
 
 
-def _withheld(asked: Asked, status: Status) -> str:
+def _withheld(explained: Explained) -> str:
     """Why no update would write the golden of a check that fails, if none would."""
-    if not asked.repeats:
+    asked, status = explained.compared.obtained.asked, explained.compared.status
+    if not asked.repeats or any(cause.word in NEVER_WRITTEN for cause in explained.causes):
         return "its build does not repeat itself"
     if not asked.agrees:
         return "the model depends on how it is built"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_nnxrng.run.outcomes import Finding, Totals
 from pytest_nnxrng.run.settings import Mode
+from pytest_nnxrng.why.words import NEVER_WRITTEN
 
 _COMPARE = Mode()
 _WIDTH = 80
@@ -129,11 +130,17 @@ def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[s
         )
     if _is_in_vain(mode):
         return found
-    if totals.missing > totals.movable or totals.changed:
+    never = findings and all(finding.word in NEVER_WRITTEN for finding in findings)
+    if totals.missing > totals.movable or (totals.changed and not never):
         found.append("To write or accept them: pytest --nnx-update-snapshots")
     judged = [finding for finding in findings if _is_judged(finding)]
     some = totals.missing or len(findings) > 1 or totals.changed > 1
-    if totals.changed and some and not all(_is_named(finding, mode) for finding in judged):
+    if (
+        totals.changed
+        and some
+        and judged
+        and not all(_is_named(finding, mode) for finding in judged)
+    ):
         named = ",".join(sorted({finding.word for finding in judged}))
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
     return found
@@ -146,7 +153,7 @@ def _is_in_vain(mode: Mode) -> bool:
 
 def _is_judged(finding: Finding) -> bool:
     """What is unknown, or merely follows, is looked at, not accepted by a ready-made command."""
-    return finding.word not in ("unknown", "follows")
+    return finding.word not in ("unknown", "follows", *NEVER_WRITTEN)
 
 
 def _is_named(finding: Finding, mode: Mode) -> bool:

@@ -19,6 +19,7 @@ from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.run.outcomes import KEYED
 from pytest_nnxrng.why.cause import Cause, Evidence, line_of
 from pytest_nnxrng.why.structure import attribute
+from pytest_nnxrng.why.words import NEVER_WRITTEN
 
 _DETAILED = 5  # differing leaves that get all their lines; the others get one each
 _LISTED = 200
@@ -130,6 +131,8 @@ def _cut(text: str) -> str:
 
 def _is_accepted_by_update(shown: Shown) -> bool:
     problem = shown.problem or shown.lacks
+    if any(cause.word in NEVER_WRITTEN for cause in shown.causes):
+        return False
     return (not problem and not shown.also) or "--nnx-update-snapshots" in problem
 
 

@@ -63,6 +63,9 @@ MEANINGS = {
     "unknown": "nothing is proven",
 }
 
+# No update writes the golden of what differs by one of these.
+NEVER_WRITTEN = frozenset({"nondeterministic"})
+
 
 def is_id(word: str) -> bool:
     """Whether this names a single change, as ``outcomes.change_id`` does."""
