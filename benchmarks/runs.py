@@ -125,7 +125,7 @@ def reading(folder: Path, repetitions: int, leaves: int) -> dict[str, Any]:
 
 
 def start(folder: Path, repetitions: int) -> dict[str, Any]:
-    """pytest on a test that uses nothing: with the wheel installed, beside nothing, and without."""
+    """pytest on a test that uses nothing, with the wheel installed and without."""
     folder.mkdir(parents=True, exist_ok=True)
     python = _bare(folder)
     here = sessions.write(folder / "start", "def test_nothing(): ...\n")

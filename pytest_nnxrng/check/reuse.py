@@ -65,7 +65,7 @@ class _Recent(Generic[T]):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Causes, with the leaves that they were told from, without their elements."""
+    """Causes, and what they were told from."""
 
     causes: tuple[Cause, ...]
     evidence: Evidence
@@ -159,10 +159,12 @@ def _of_build(build: Build, flat: Flat, device: jax.Device) -> Hashable | None:
     try:
         called, given = _of(build.build, 0), _of((build.args, dict(build.kwargs)), 0)
         after = _of(tuple(arguments.named_streams(*build.called).values()), 0)
-    except Unlike:
+        here = tuple(sorted(environment.read(device).items()))
+        key = called, given, after, model, here, repr(build.only), build.trap
+        hash(key)
+    except Exception:  # Unlike, or what an argument of the user's raises when it is looked at
         return None
-    here = tuple(sorted(environment.read(device).items()))
-    return called, given, after, model, here, repr(build.only), build.trap
+    return key
 
 
 def _of_mismatch(mismatch: Mismatch, device: jax.Device) -> Hashable | None:
@@ -268,8 +270,9 @@ def _of_array(value: Any) -> Hashable:
         return impl, _of_array(np.asarray(jax.random.key_data(value)))
     if value.nbytes > _CONSTANTS or value.dtype.hasobject:
         raise Unlike
-    host = np.asarray(value)
-    return type(value).__name__, str(host.dtype), host.shape, host.tobytes()
+    host = np.ascontiguousarray(value)
+    octets = xxhash.xxh3_128_hexdigest(host.reshape(-1).view(np.uint8))
+    return type(value).__name__, str(host.dtype), np.shape(value), octets
 
 
 def _of_streams(value: Any) -> Hashable:

@@ -192,6 +192,33 @@ def test_what_is_kept_of_a_trace_holds_no_model() -> None:
     assert known.model is None
 
 
+def test_a_closure_that_holds_nothing_yet_is_traced_anew() -> None:
+    def builder() -> Any:
+        def build(*, rngs: nnx.Rngs) -> Model:
+            return Model(Config() if rngs else unset, rngs=rngs)
+
+        if not callable(build):
+            unset = Config()
+        return build
+
+    reuse = Reuse()
+    assert traces(built(reuse, builder()))
+    assert traces(built(reuse, builder()))
+
+
+class Awkward(dict):  # type: ignore[type-arg]
+    width = 3
+
+    def items(self) -> Any:
+        raise RuntimeError("not now")
+
+
+def test_an_argument_that_cannot_be_looked_at_is_traced_anew() -> None:
+    reuse = Reuse()
+    assert traces(built(reuse, Model, Awkward()))
+    assert traces(built(reuse, Model, Awkward()))
+
+
 # -- that a build repeats itself -----------------------------------------------------------
 
 
