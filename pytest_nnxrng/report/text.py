@@ -194,11 +194,13 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: follows from the model"
     if not shown.causes:
         return f"{name}: {len(shown.comparison.differences)} leaves differ"
-    # The widest change first; of equally wide ones that which tells where it happened.
-    first = max(shown.causes, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    # What merely follows is told elsewhere. The widest change first; of equally wide ones that
+    # which tells where it happened.
+    own = [cause for cause in shown.causes if cause.word != "follows"]
+    first = max(own, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
     if shown.kind == "call":
-        first = shown.causes[0]  # in the order of execution
+        first = own[0]  # in the order of execution
         finding = first.finding or first.text
         finding += f" ({first.place})" if first.place else ""
     word = "" if first.word in _PLAIN else f"{first.word}: "

@@ -403,6 +403,15 @@ def test_an_output_that_follows_is_told_in_a_line():
     assert "elements differ" not in told.full
 
 
+@pytest.mark.parametrize("kind", ["value", "call"])
+def test_what_follows_is_not_the_headline_where_something_else_moved_too(kind):
+    follows = Cause("follows", ("", "a"), "it follows: kernel", "", "it follows: kernel")
+    own = Cause("computation", ("",), "MLP computes otherwise", "", "MLP computes otherwise")
+    shown = Shown(compared((leaf([1]),), (leaf([9]),)), causes=(follows, own), kind=kind)
+    told = failure([(shown, GOLDEN)])
+    assert told.headline == "test_mlp.output: computation: MLP computes otherwise (+1 more cause)"
+
+
 # -- the headline, and markup ----------------------------------------------------------
 
 
