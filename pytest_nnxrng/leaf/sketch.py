@@ -188,7 +188,9 @@ class _Cells:
         # Those of fewer bits cost less than those of the copy; NaN and inf show in them.
         low, high = extremes((run if run.dtype.itemsize in (2, 4) else flat).reshape(count, -1))
         least, most = float(low.min()), float(high.max())
-        if self._least or math.isnan(least) or not max(-least, most) < self._edge:
+        # A NaN may be in one of them alone, and is never below.
+        below = -least < self._edge and most < self._edge
+        if self._least or not below:
             low, high = self._exclude(first, flat.reshape(count, -1))
             least, most = float(low.min()), float(high.max())
         self._low[first : first + count], self._high[first : first + count] = low, high

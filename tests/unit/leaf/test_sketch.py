@@ -497,3 +497,16 @@ def test_masks_that_are_not_alike_have_a_sketch_of_their_own() -> None:
     assert group.inner is not None
     assert Sketch.from_json(json.loads(json.dumps(made.to_json())), made.kind) == made
     assert sketch(a, form=made.form) == made
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize("odd", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("others", [0.0, -0.0, 1.0, -1.0])
+def test_one_odd_number_of_either_sign_does_not_cost_the_sketch(
+    dtype: type, odd: float, others: float
+) -> None:
+    array = np.full(5000, others, dtype)
+    array[777] = odd
+    found = sketch(array)
+    assert found is not None
+    assert (found.nonfinite, found.scale) == (1, abs(others))
