@@ -135,12 +135,7 @@ def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[s
         found.append("To write or accept them: pytest --nnx-update-snapshots")
     judged = [finding for finding in findings if _is_judged(finding)]
     some = totals.missing or len(findings) > 1 or totals.changed > 1
-    if (
-        totals.changed
-        and some
-        and judged
-        and not all(_is_named(finding, mode) for finding in judged)
-    ):
+    if totals.changed and some and not all(_is_named(finding, mode) for finding in judged):
         named = ",".join(sorted({finding.word for finding in judged}))
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
     return found
