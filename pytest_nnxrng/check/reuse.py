@@ -20,6 +20,7 @@ from flax import nnx
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import environment
+from pytest_nnxrng.device.notation import Device
 from pytest_nnxrng.golden import manifest
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.leaf.flat import Flat
@@ -79,9 +80,7 @@ class Reuse:
     traces: _Recent[Traced] = field(default_factory=lambda: _Recent(_BUILDS))
     explanations: _Recent[Explanation] = field(default_factory=lambda: _Recent(_MISMATCHES))
 
-    def repeats(
-        self, build: Build, flat: Flat, device: jax.Device, ask: Callable[[], bool]
-    ) -> bool:
+    def repeats(self, build: Build, flat: Flat, device: Device, ask: Callable[[], bool]) -> bool:
         """Whether a second call gives the same model, as an equal call did, or as ``ask`` says."""
         key = _of_build(build, flat, device)
         if key is not None and self.repeated.get(key):
@@ -92,11 +91,11 @@ class Reuse:
             self.repeated.put(key, True)
         return found
 
-    def share(self, build: Build, flat: Flat, device: jax.Device) -> None:
+    def share(self, build: Build, flat: Flat, device: Device) -> None:
         """Let the build's trace be that of an equal build, if one was traced."""
         build.known = _Shared(self.traces, lambda: _of_build(build, flat, device))
 
-    def explained(self, mismatch: Mismatch, device: jax.Device) -> Explanation:
+    def explained(self, mismatch: Mismatch, device: Device) -> Explanation:
         """Why the two differ, as an equal mismatch was explained.
 
         Raises:
@@ -151,7 +150,7 @@ def _is_light(traced: Traced) -> bool:
 # -- when two are equal --------------------------------------------------------------------
 
 
-def _of_build(build: Build, flat: Flat, device: jax.Device) -> Hashable | None:
+def _of_build(build: Build, flat: Flat, device: Device) -> Hashable | None:
     """The same for builds of which one tells all of the other; None for what cannot be told."""
     model = _of_leaves(flat)
     if model is None or build.called is None:
@@ -167,7 +166,7 @@ def _of_build(build: Build, flat: Flat, device: jax.Device) -> Hashable | None:
     return key
 
 
-def _of_mismatch(mismatch: Mismatch, device: jax.Device) -> Hashable | None:
+def _of_mismatch(mismatch: Mismatch, device: Device) -> Hashable | None:
     """The same for mismatches that are explained alike; None for what cannot be told."""
     running, build = _of_leaves(mismatch.obtained), None
     if running is None or mismatch.observed is not None:
