@@ -6,7 +6,7 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.run.outcomes import NOT_JUDGED, Finding, Totals
 from pytest_nnxrng.run.settings import Mode
 from pytest_nnxrng.why.words import NEVER_WRITTEN
 
@@ -147,8 +147,7 @@ def _is_in_vain(mode: Mode) -> bool:
 
 
 def _is_judged(finding: Finding) -> bool:
-    """What is unknown, or merely follows, is looked at, not accepted by a ready-made command."""
-    return finding.word not in ("unknown", "follows", *NEVER_WRITTEN)
+    return finding.word not in NOT_JUDGED | NEVER_WRITTEN
 
 
 def _is_named(finding: Finding, mode: Mode) -> bool:
@@ -166,11 +165,11 @@ def _finding(finding: Finding) -> str:
 
 
 def _acceptance(finding: Finding, report: str) -> str:
-    """The command that accepts this change alone, or with those that moved all its goldens."""
-    ids = ",".join(finding.together or (finding.id,))
+    """The command that accepts this change alone, or with those that go with it."""
     if report:
+        ids = ",".join(finding.together or (finding.id,))
         return shlex.join(["nnxrng", "accept", report, "--cause", ids])
-    return f"pytest --nnx-update-only={ids}"
+    return f"pytest --nnx-update-only={','.join(finding.of_tests or (finding.id,))}"
 
 
 def against(label: str, totals: Totals, unrun: int) -> str:

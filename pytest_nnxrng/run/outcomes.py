@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -119,7 +119,8 @@ class Finding:
 
     ``place`` is the user's line that made it, ``model.py:14``, where that is known, and ``called``
     the line of the first check that it failed, with its ``keymap`` where keys moved. ``together``
-    are the ids of the changes to accept with it, where no golden was moved by it alone.
+    are the ids of the changes to accept with it, where no golden was moved by it alone, and
+    ``of_tests`` where it failed no test alone: an update writes all goldens of a test, or none.
     """
 
     word: str
@@ -131,6 +132,7 @@ class Finding:
     called: str = ""
     keymap: tuple[str, ...] = ()
     together: tuple[str, ...] = ()
+    of_tests: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -140,6 +142,8 @@ class Finding:
 
 # Causes of which the key map is a picture.
 KEYED = frozenset(("draws", "stream", "seed"))
+# What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
+NOT_JUDGED = frozenset(("unknown", "follows"))
 _SHORT = {
     "missing": "there is no golden yet",
     "unreadable": "the golden cannot be read",
@@ -174,7 +178,10 @@ def findings(checks: Iterable[Check]) -> list[Finding]:
     """The causes of a run's mismatches, those of one change as one, the widest first."""
     groups: dict[tuple[str, str], list[tuple[Check, int]]] = {}
     places: dict[tuple[str, str], str] = {}
+    by_test: dict[str, set[str]] = {}
     for check in checks:
+        if any(cause["word"] not in NOT_JUDGED for cause in check.causes):
+            by_test.setdefault(check.test, set()).update(_ids(check))
         for cause in check.causes:
             key = (cause["word"], cause["finding"] or cause["word"])
             groups.setdefault(key, []).append((check, len(cause["leaves"])))
@@ -192,19 +199,22 @@ def findings(checks: Iterable[Check]) -> list[Finding]:
             keymap=next((check.keymap for check, _ in rows if check.keymap), ())
             if word in KEYED
             else (),
-            together=_together(change_id(word, text), [check for check, _ in rows]),
+            together=_together(change_id(word, text), [_ids(check) for check, _ in rows]),
+            of_tests=_together(
+                change_id(word, text), [by_test.get(check.test, set()) for check, _ in rows]
+            ),
         )
         for (word, text), rows in groups.items()
     ]
     return sorted(found, key=lambda finding: -len(finding.goldens))
 
 
-def _together(own: str, checks: Iterable[Check]) -> tuple[str, ...]:
-    """The ids of the changes that moved these goldens, if each was moved by others, too."""
-    every = [
-        {change_id(cause["word"], cause["finding"] or cause["word"]) for cause in check.causes}
-        for check in checks
-    ]
+def _ids(check: Check) -> set[str]:
+    return {change_id(cause["word"], cause["finding"] or cause["word"]) for cause in check.causes}
+
+
+def _together(own: str, every: Sequence[set[str]]) -> tuple[str, ...]:
+    """The ids of the changes that moved these, if each was moved by others than ``own``, too."""
     return () if {own} in every else tuple(sorted(set().union(*every)))
 
 

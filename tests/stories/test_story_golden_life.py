@@ -47,6 +47,33 @@ def test_the_command_that_a_failure_names_works_as_it_stands(project: Project):
     project.run().came_to(passed=2)
 
 
+def test_each_command_that_a_summary_offers_accepts_something(project: Project):
+    project.test("""
+        import jax.numpy as jnp
+        from flax import nnx
+
+        def test_two(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(nnx.Linear, 2, 3, rngs=rngs)
+            nnx_snapshot.check_init(nnx.Embed, 2, 3, rngs=rngs)
+
+        def test_one(rngs, nnx_snapshot):
+            nnx_snapshot.check_init(nnx.Linear, 2, 3, rngs=rngs)
+    """)
+    project.made()
+    project.change("tests/test_model.py", "Embed, 2, 3", "Embed, 2, 3, dtype=jnp.float16")
+    project.change("tests/test_model.py", "Linear, 2, 3", "Linear, 2, 3, use_bias=False")
+    run = project.run().came_to(failed=2)
+    offered = [
+        line.split()[1] for line in run.lines if line.startswith("  pytest --nnx-update-only")
+    ]
+    assert len(offered) == 2
+    for command in offered:
+        before = project.goldens()
+        project.run(command)
+        assert project.goldens() != before, command
+    project.run().came_to(passed=2)
+
+
 def test_update_writes_a_manifest_and_values_beside_the_test(project: Project):
     run = project.test(TWO_CHECKS).update().came_to(passed=1)
     assert run.figures == "0 matched, 2 written."

@@ -608,7 +608,7 @@ def test_what_was_asked_for_in_vain_is_not_advised_again():
 
 def test_each_of_several_changes_has_its_command():
     one, two = Finding("draws", "1 more key", ("a",), 3), Finding("draws", "the other", ("b",), 3)
-    both = replace(two, together=(one.id, two.id))
+    both = replace(two, together=(one.id, two.id), of_tests=(one.id, two.id))
     follows, unknown = Finding("follows", "it", ("c",), 1), Finding("unknown", "?", ("d",), 1)
 
     def told(*findings, report="", mode=None, against=""):
@@ -624,7 +624,7 @@ def test_each_of_several_changes_has_its_command():
         f"  nnxrng accept 'out dir' --cause {one.id}",
         f"  nnxrng accept 'out dir' --cause {one.id},{two.id}",
     ]
-    assert told(replace(one, together=both.together), both) == [
+    assert told(replace(one, of_tests=both.of_tests), both) == [
         f"  pytest --nnx-update-only={one.id},{two.id}"
     ], "once"
     assert told(one) == told(one, follows, unknown) == [], "the line at the end does"

@@ -203,6 +203,20 @@ def test_a_change_names_those_that_its_goldens_need_to_be_accepted_with():
     assert found["shape"].together == (), "c was moved by it alone"
 
 
+def test_a_change_names_those_that_its_tests_need_to_be_updated_with():
+    checks = [
+        *(moved("a", "draws", test="one"), moved("b", "shape", test="one")),
+        *(moved("c", "shape", test="two"), moved("d", "follows", test="two")),
+        *(moved("e", "static", test="three"), moved("f", "unknown", test="three")),
+    ]
+    found = {finding.word: finding for finding in findings(checks)}
+    ids = {word: change_id(word, word) for word in ("draws", "shape")}
+    assert all(finding.together == () for finding in found.values())
+    assert found["draws"].of_tests == tuple(sorted(ids.values()))
+    assert found["shape"].of_tests == (), "of the test two it is the one that is judged"
+    assert found["static"].of_tests == ()
+
+
 def test_a_change_has_the_first_line_that_called_and_the_key_map_where_keys_moved():
     check = moved("a", "draws", "shape", where="tests/t.py:3", keymap=("params",))
     found = {f.word: f for f in findings([check, replace(check, where="tests/t.py:9")])}
