@@ -21,11 +21,10 @@ if TYPE_CHECKING:
         WrongDeviceWarning,
         ZeroKernelWarning,
     )
-    from pytest_nnxrng.golden.errors import BadReference
-    from pytest_nnxrng.golden.reference import Reference, reference
+    from pytest_nnxrng.golden.reference import BadReference, Reference, reference
 
 _HOMES = {
-    "BadReference": "golden.errors",
+    "BadReference": "golden.reference",
     "FixedSeedWarning": "check.warn",
     "KeyReuseWarning": "check.warn",
     "MutableDefaultWarning": "check.warn",

@@ -102,9 +102,9 @@ def _tell_progress(config: pytest.Config) -> None:
 
 
 def _prepare(report: Path) -> None:
-    from pytest_nnxrng.report import directory
+    from pytest_nnxrng.report import machine
 
-    directory.prepare(report)
+    machine.prepare(report)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -49,14 +49,14 @@ OTHERS = {
 }
 # What is read where it is installed.
 OPTIONAL = {
-    "golden.orbax": {"orbax"},
+    "golden.reference": {"orbax"},
     "command.entry": {"argcomplete"},
     "page.display": {"treescope"},
 }
 # The modules that need no more than the standard library, since a run without goldens loads them.
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
-    *("golden.naming", "golden.policy", "golden.inventory", "golden.document", "golden.errors"),
+    *("golden.naming", "golden.policy", "golden.inventory", "golden.document"),
     *("report.machine", "report.summary", "report.github", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.

@@ -1,8 +1,9 @@
-"""A process that runs the tests on other code; it ends when this one does, however that ends."""
+"""A process that runs the tests on other code: its job, and its end, when this one ends."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,11 +11,47 @@ import subprocess
 import threading
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from pytest_nnxrng.against.job import WATCH
-
+JOB = "PYTEST_NNXRNG_AGAINST"  # names the file, in the environment
+WATCH = "PYTEST_NNXRNG_AGAINST_WATCH"  # a pipe that ends when this process does
+FILE = "job.json"
 _TAIL = 8_000  # characters of its output that are looked at
 _PATIENCE = 10.0  # seconds that it may take to end when told to
+
+
+class Job(NamedTuple):
+    """The folders, and the import paths of this run as they are in ``tree``.
+
+    ``tree`` holds the files of the revision where ``checkout`` holds the present ones; they are
+    one where another interpreter alone is asked. ``tests`` are the files of the tests.
+    """
+
+    temporary: str
+    checkout: str
+    tree: str
+    label: str
+    paths: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    @property
+    def goldens(self) -> Path:
+        return Path(self.temporary) / "goldens"
+
+    def save(self) -> Path:
+        path = Path(self.temporary) / FILE
+        path.write_text(json.dumps(self._asdict()), encoding="utf-8")
+        return path
+
+
+def load_job(path: str | Path) -> Job:
+    row = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Job(**{**row, "paths": tuple(row["paths"]), "tests": tuple(row["tests"])})
+
+
+def current(environ: Mapping[str, str]) -> Job | None:
+    """The job of this process; None in an ordinary run."""
+    return load_job(environ[JOB]) if JOB in environ else None
 
 
 def run(

@@ -1,17 +1,19 @@
 """Imports in the process that runs on other code: what the checkout would give, the tree gives.
 
-Of a module that still comes from elsewhere the ledger says so: a tree compared with itself
-proves nothing.
+Of a module that still comes from elsewhere the ledger, left beside the goldens, says so: a tree
+compared with itself proves nothing.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -19,9 +21,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 from pytest_nnxrng.against import packages
-from pytest_nnxrng.against.job import Job
+from pytest_nnxrng.against.apart import Job
 
 _OURS = "pytest_nnxrng"
+_TESTS = "tests.json"
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -191,3 +194,58 @@ def survey(redirect: Redirect, modules: Mapping[str, ModuleType | None]) -> Foun
             if inside not in tests:
                 found.code[name] = inside
     return found
+
+
+@dataclass
+class Ledger:
+    """``ran`` are the tests' node ids, ``failed`` and ``uncollected`` say why in one line."""
+
+    ran: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    uncollected: dict[str, str] = field(default_factory=dict)
+    foreign: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+
+    def why(self, nodeid: str) -> str:
+        """Why a test made no golden there; "" if it ran to its end."""
+        if nodeid in self.failed:
+            return self.failed[nodeid]
+        file = nodeid.partition("::")[0]
+        for name, told in self.uncollected.items():
+            if file == name or file.startswith(f"{name.rstrip('/')}/") or name in ("", "."):
+                return told
+        return ""
+
+    def first_troubles(self, most: int = 3) -> list[str]:
+        """Lines on the first tests that could not run."""
+        rows = [*self.uncollected.items(), *self.failed.items()]
+        return [f"{name or 'a file'}: {told}" for name, told in rows[:most]]
+
+
+def write_tests(temporary: Path, ledger: Ledger) -> None:
+    rows = {"ran": ledger.ran, "failed": ledger.failed, "uncollected": ledger.uncollected}
+    _write(temporary / _TESTS, rows)
+
+
+def write_imports(temporary: Path, found: Found) -> None:
+    """Each process of the run, such as a worker of pytest-xdist, writes a file of its own."""
+    _write(temporary / f"imports-{os.getpid()}.json", found._asdict())
+
+
+def _write(path: Path, row: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(row), encoding="utf-8")
+
+
+def read_ledger(temporary: Path) -> Ledger | None:
+    """What the run wrote; None if it did not come to its end."""
+    try:
+        made = Ledger(**json.loads((temporary / _TESTS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    for path in sorted(temporary.glob("imports-*.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        made.foreign |= row["foreign"]
+        made.code |= row["code"]
+        made.copies |= row["copies"]
+    return made

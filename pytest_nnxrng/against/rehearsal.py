@@ -10,20 +10,18 @@ from typing import NamedTuple
 
 from pytest_nnxrng.against import (
     apart,
-    interpreter,
-    ledger,
+    git,
+    imports,
     overlay,
     packages,
     replay,
-    revision,
     worktree,
 )
-from pytest_nnxrng.against.imports import libraries
-from pytest_nnxrng.against.interpreter import Interpreter
-from pytest_nnxrng.against.job import JOB, Job
-from pytest_nnxrng.against.ledger import Ledger
+from pytest_nnxrng.against.apart import JOB, Job
+from pytest_nnxrng.against.imports import Ledger, libraries
 from pytest_nnxrng.against.overlay import Suite
-from pytest_nnxrng.against.temporary import Folder
+from pytest_nnxrng.against.replay import Interpreter
+from pytest_nnxrng.against.worktree import Folder
 from pytest_nnxrng.run.settings import BadSetting
 
 _ENDED = (0, 1, 2, 5)  # exit codes: passed, failed, errors of collection, no tests
@@ -48,12 +46,10 @@ class Side:
     ``top`` is the checkout, which is also the ``tree`` where there is no revision.
     """
 
-    def __init__(
-        self, found: revision.Revision | None, python: Interpreter | None, root: Path
-    ) -> None:
-        self.revision: revision.Revision | None = found
+    def __init__(self, found: git.Revision | None, python: Interpreter | None, root: Path) -> None:
+        self.revision: git.Revision | None = found
         self.python: Interpreter | None = python
-        self.top: Path = revision.top(root) or root if found is None else found.top
+        self.top: Path = git.top(root) or root if found is None else found.top
         self.folder: Folder = Folder()
         self.goldens: Path = self.folder.path / "goldens"
         self.tree: Path = self.top
@@ -68,8 +64,8 @@ class Side:
         Raises:
           BadSetting: when there is no such revision or interpreter, or no room.
         """
-        found = None if name is None else revision.resolve(name, root)
-        return cls(found, None if python is None else interpreter.resolve(python, here), root)
+        found = None if name is None else git.revision(name, root)
+        return cls(found, None if python is None else replay.interpreter(python, here), root)
 
     @property
     def label(self) -> str:
@@ -89,7 +85,7 @@ class Side:
         self._refuse(found)
         return found
 
-    def _make_tree(self, found: revision.Revision, tests: Suite, folder: str) -> None:
+    def _make_tree(self, found: git.Revision, tests: Suite, folder: str) -> None:
         self.notes += worktree.make(self.top, found.commit, self.tree, found.label)
         helpers = overlay.lay(self.top, self.tree, tests, folder)
         if helpers:
@@ -120,7 +116,7 @@ class Side:
                 words = replay.alone(words)
         command = replay.command(python, words, place, temporary, plugins)
         code, said = apart.run(command, Path(place.here), environ, self.folder.path / "output")
-        found = ledger.read(self.folder.path)
+        found = imports.read_ledger(self.folder.path)
         if found is None or code not in _ENDED:
             lines = [line for line in said.splitlines() if line.strip()][-12:]
             raise BadSetting(
@@ -131,7 +127,7 @@ class Side:
 
     @property
     def _option(self) -> str:
-        return revision.OPTION if self.revision is not None else interpreter.OPTION
+        return git.OPTION if self.revision is not None else replay.OPTION
 
     def _place(self, given: Given) -> replay.Place:
         top, tree = str(self.top), str(self.tree)

@@ -1,14 +1,22 @@
-"""The tree of a commit in a folder of its own, made without a trace in the user's repository.
+"""The folder of a run on other code, and in it the tree of a commit, without a trace elsewhere.
 
 ``git worktree add`` would note the tree in the repository, where a killed run leaves it. So the
-tree is a repository of its own that borrows the objects of the user's.
+tree is a repository of its own that borrows the objects of the user's. The folder is locked while
+it is in use; what a killed run left is removed by a later one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
 import shutil
+import stat
+import tempfile
+import time
 from pathlib import Path
+from typing import IO
 
 from pytest_nnxrng.against.git import GitError, ask, knows, names
 from pytest_nnxrng.run.settings import BadSetting
@@ -19,6 +27,9 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:(\w{64})\n"
 )
 _POINTER_BYTES = 1024
+PREFIX = "nnxrng-against-"
+_LOCK = "lock"
+_YOUNG = 60.0  # seconds; a folder just made may not be locked yet
 
 
 def make(top: Path, commit: str, tree: Path, label: str) -> list[str]:
@@ -116,3 +127,46 @@ def _large_files(top: Path, tree: Path, label: str) -> list[str]:
         f"{lacking[0]}{more} of {label}, kept by Git LFS, was not in this clone: the tests found "
         f"a pointer there. To fetch it: git lfs fetch origin {label.partition(' ')[0]}"
     ]
+
+
+class Folder:
+    """A temporary folder that the system knows to be in use for as long as this process lives."""
+
+    def __init__(self) -> None:
+        _sweep(Path(tempfile.gettempdir()))
+        try:
+            self.path: Path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+            self._lock: IO[str] | None = (self.path / _LOCK).open("w")
+        except OSError as error:
+            raise BadSetting(
+                f"--nnx-against: no temporary folder can be made in {tempfile.gettempdir()}: "
+                f"{error.strerror or error}. TMPDIR names another place"
+            ) from None
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _sweep(around: Path) -> None:
+    """Remove what killed runs of this user left."""
+    for path in around.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            is_ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+            if is_ours and time.time() - about.st_mtime > _YOUNG and not _is_locked(path / _LOCK):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -21,8 +21,7 @@ from pytest_nnxrng.device import processes
 from pytest_nnxrng.device.processes import LostProcess
 from pytest_nnxrng.golden.manifest import values_path
 from pytest_nnxrng.golden.policy import Outcome
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 
 _DIFFERENT = {
     "options": "was started with other options (--nnx-update-snapshots and the like)",

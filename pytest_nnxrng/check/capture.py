@@ -1,20 +1,28 @@
-"""What a check looks at: the leaves of a value, and the golden that they are held against."""
+"""What a check looks at: the leaves of a value, and the golden that they are held against.
+
+A golden that is missing is looked for among those whose tests are gone.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pytest_nnxrng.check import agreement
-from pytest_nnxrng.check.adopt import adopt
-from pytest_nnxrng.check.lookup import find
+from pytest_nnxrng.check.lookup import Found, find
 from pytest_nnxrng.check.stages import Asked, Obtained
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.device import environment
+from pytest_nnxrng.golden import manifest
+from pytest_nnxrng.golden.document import GoldenError
+from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
+from pytest_nnxrng.golden.naming import platform_of, platform_place
 from pytest_nnxrng.golden.provenance import changes, rekeyed_streams
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.modules import Modules
+from pytest_nnxrng.leaf.forward import Modules
+from pytest_nnxrng.leaf.leaf import Flat
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.flatten import flatten
@@ -22,6 +30,50 @@ from pytest_nnxrng.trace.build import derived, streams
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.trace.sampling import Sampled, followed, sampled_beside
 from pytest_nnxrng.why.explain import Changes
+
+
+def adopt(asked: Asked, found: Found, flat: Flat) -> Found:
+    """The golden of a test that was moved or renamed, if the check's own is missing."""
+    if found.golden is not None or found.error is not None:
+        return found
+    who, lost = asked.test.identity, asked.test.lost()
+    if lost is None:
+        return found
+    owner = Owner(who.cls, who.function, who.parameters, asked.name, asked.kind)
+    platform = asked.device.platform
+    candidate = lost.equal(found.target, owner, flat.leaves, flat.aliases, platform)
+    exact = candidate is not None
+    candidate = candidate or lost.related(found.target, owner, platform)
+    if candidate is None:
+        return found
+    try:
+        golden = manifest.read(candidate.path)
+        lacks = manifest.lacking(candidate.path, golden)
+    except (GoldenError, FileNotFoundError):
+        return found
+    if not exact and not _alike(golden, flat):
+        return found
+    place = os.path.relpath(candidate.path, asked.test.rootdir).replace(os.sep, "/")
+    return replace(
+        found,
+        path=candidate.path,
+        target=platform_place(found.target, platform)
+        if platform_of(candidate.path)
+        else found.target,
+        golden=golden if lacks is None else golden.without_values(),
+        whole=golden,
+        lacks=lacks,
+        astray=True,
+        keeps=candidate.lives and not asked.test.settings.mode.move,
+        gone=f"{place}, {candidate.fate}",
+    )
+
+
+def _alike(golden: Golden, flat: Flat) -> bool:
+    """Whether most leaves of both are the same in name and shape."""
+    old = {(leaf.path, leaf.shape) for leaf in golden.leaves}
+    new = {(leaf.path, leaf.shape) for leaf in flat.leaves}
+    return 2 * len(old & new) > max(len(old), len(new))
 
 
 def obtain(asked: Asked) -> Obtained:

@@ -11,9 +11,9 @@ from pytest_nnxrng.check.state import CheckOptions, SnapshotError, TestChecks
 from pytest_nnxrng.check.variants import Variant
 from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import Tolerance
-from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.leaf import Flat
 from pytest_nnxrng.leaf.passes import digested
-from pytest_nnxrng.nnx import arguments, defaults
+from pytest_nnxrng.nnx import arguments, shared
 from pytest_nnxrng.nnx.flatten import flatten, holds_nnx
 from pytest_nnxrng.trace import derivation
 from pytest_nnxrng.trace.build import Build
@@ -93,12 +93,12 @@ def _built(
     test: TestChecks, build: Callable[..., Any], args: Any, kwargs: Any, again: Build | None
 ) -> Constructed:
     __tracebackhide__ = True
-    drawn = defaults.counts(build)
+    drawn = shared.counts(build)
     model = build(*args, **kwargs)
     if again is not None and not again.given.known:
         again = None
     if again is not None:
-        again.trap = defaults.trap(drawn)
+        again.trap = shared.trap(drawn)
     agreement.at(test, "the build of a model")  # before others' elements are read
     repeats = True
     if again is not None and test.settings.mode.update:

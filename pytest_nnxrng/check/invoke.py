@@ -14,8 +14,7 @@ from pytest_nnxrng.check.state import CheckOptions, SnapshotError, TestChecks
 from pytest_nnxrng.leaf.forward import CALL
 from pytest_nnxrng.nnx.flatten import is_node
 from pytest_nnxrng.nnx.watch import nodes_of
-from pytest_nnxrng.trace.observed import Observed, observe
-from pytest_nnxrng.trace.training import Steps
+from pytest_nnxrng.trace.observed import Observed, Steps, observe
 
 OPTIONS = ("method", "grad", "depth")
 

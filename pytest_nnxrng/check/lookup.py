@@ -9,11 +9,11 @@ from pathlib import Path
 from pytest_nnxrng.check.state import CheckOptions, TestChecks
 from pytest_nnxrng.device.notation import writer
 from pytest_nnxrng.golden import manifest, naming
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.naming import Identity
-from pytest_nnxrng.leaf.flat import Flat, aligned
+from pytest_nnxrng.leaf.leaf import Flat, aligned
 
 
 @dataclass(frozen=True)

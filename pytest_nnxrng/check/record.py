@@ -1,4 +1,7 @@
-"""A golden made from what a check obtained; what an abstract one keeps of the golden before it."""
+"""A golden made from what a check obtained; what an abstract one keeps of the golden before it.
+
+Unnamed checks are numbered: where a new one came in between, the others keep their goldens.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,80 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_nnxrng.check.renumber import earlier
+from pytest_nnxrng.check import lookup, verdict
 from pytest_nnxrng.check.stages import Asked, Explained, Obtained
-from pytest_nnxrng.check.state import Result, TestChecks
+from pytest_nnxrng.check.state import Earlier, Result, TestChecks
 from pytest_nnxrng.check.warn import warn_of_idle
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.device import processes
 from pytest_nnxrng.golden import execution, relocate, store
-from pytest_nnxrng.golden.document import fingerprint
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError, fingerprint
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
-from pytest_nnxrng.golden.policy import Decision
-from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.golden.policy import Decision, Status
 from pytest_nnxrng.leaf.forward import Forward
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 from pytest_nnxrng.leaf.passes import kept
-from pytest_nnxrng.report import directory
+from pytest_nnxrng.report import machine
 from pytest_nnxrng.trace.build import derived
 from pytest_nnxrng.trace.sampling import sampled
 
+_SHIFTS = 4  # checks that may be new at a time
 _SHOWN = 3
+
+
+def earlier(obtained: Obtained, result: Result) -> dict[int, Earlier]:
+    """The goldens of checks shortly before this one, by number, that it agrees with.
+
+    Asked for a check without a name that does not agree with the golden of its own number.
+    """
+    asked = obtained.asked
+    mode = asked.test.settings.mode
+    settled = not result.status.bad or result.problem or result.gone
+    if not result.name.isdigit() or settled or (mode.update and not mode.only):
+        return {}
+    found, number = {}, int(result.name)
+    for other in range(max(1, number - _SHIFTS), number):
+        golden = lookup.find(asked.test, asked.options, str(other), asked.device.platform)
+        if golden.golden is None or golden.lacks is not None:
+            continue
+        held = replace(obtained, found=golden.named_as(obtained.flat))
+        compared = verdict.compare(held)
+        if compared.comparison is not None and compared.comparison.matches:
+            found[other] = Earlier(golden.path, compared.status, compared.comparison)
+    return found
+
+
+def renumber(test: TestChecks) -> None:
+    """Tell which unnamed checks are new, if all goldens agree with others in their order."""
+    unnamed = [result for result in test.results if result.name.isdigit()]
+    held = sum(result.status is not Status.MISSING or bool(result.gone) for result in unnamed)
+    if held == len(unnamed) or not held:
+        return
+    matches: dict[int, int] = {}  # a check's number -> that of its golden
+    for number, result in enumerate(unnamed, 1):
+        golden = len(matches) + 1
+        own = golden == number and not result.status.bad
+        if golden <= held and (own or golden in result.earlier):
+            matches[number] = golden
+    if len(matches) < held or all(number == golden for number, golden in matches.items()):
+        return
+    for number, result in enumerate(unnamed, 1):
+        _settle(result, number, matches.get(number))
+
+
+def _settle(result: Result, number: int, golden: int | None) -> None:
+    if golden is None:
+        result.status, result.decision = Status.MISSING, Decision(fails=True, writes=False)
+        result.comparison, result.causes, result.problem = None, (), ""
+        result.new = (
+            f"check {number} is new: the checks behind it agree with the goldens of the numbers "
+            "that they had without it. An update numbers them anew; names would keep them"
+        )
+    elif golden != number:
+        was = result.earlier[golden]
+        result.path, result.status, result.comparison = was.path, was.status, was.comparison
+        result.decision, result.causes = Decision(fails=False, writes=False), ()
 
 
 def record(explained: Explained, result: Result) -> Result:
@@ -138,7 +194,7 @@ def _report(test: TestChecks, result: Result, made: Golden) -> None:
     report, target = test.settings.report, result.target or result.path
     assert report is not None
     root = test.settings.golden_root or test.rootdir
-    there = directory.place(report, target, root)
+    there = machine.place(report, target, root)
     store.stage(there, made, test.folders).commit()
     place = Path(os.path.relpath(target, root))
     if ".." in place.parts:

@@ -23,8 +23,7 @@ from pytest_nnxrng.device import environment
 from pytest_nnxrng.device.notation import Device
 from pytest_nnxrng.golden import manifest
 from pytest_nnxrng.golden.inventory import Owner
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import is_node
 from pytest_nnxrng.trace.build import Build, Traced

@@ -22,8 +22,7 @@ from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.reference import Names, Reference, renamed
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_key
-from pytest_nnxrng.leaf.flat import Flat, aligned
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf, aligned
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, holds_nnx

@@ -18,7 +18,7 @@ from pytest_nnxrng.check.state import CheckOptions, Form, Result, SnapshotError,
 from pytest_nnxrng.check.warn import PACKAGE, warn, warn_of_default
 from pytest_nnxrng.golden import naming
 from pytest_nnxrng.golden.reference import Reference
-from pytest_nnxrng.nnx import unfold
+from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, is_node
 from pytest_nnxrng.trace.source import place_of
 
@@ -163,7 +163,7 @@ class Snapshot:
         self._use()
         _guard(self._test)
         _refuse_built(build)
-        build, args, kwargs = unfold.unfolded(build, args, kwargs)
+        build, args, kwargs = arguments.unfolded(build, args, kwargs)
         try:
             made = construct(self._test, self._options, build, args, kwargs)
             asked = _asked(self._test, self._options, made.model, kind="init")

@@ -17,11 +17,11 @@ from pytest_nnxrng.check.variants import Variant
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device.notation import Device
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Status
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.modules import Modules
+from pytest_nnxrng.leaf.forward import Modules
+from pytest_nnxrng.leaf.leaf import Flat
 from pytest_nnxrng.nnx.flatten import holds_nnx
 from pytest_nnxrng.trace.build import Build
 from pytest_nnxrng.trace.derivation import Trace

@@ -11,11 +11,10 @@ from pytest_nnxrng.check import lookup
 from pytest_nnxrng.check.stages import Asked, Compared, Explained, Obtained
 from pytest_nnxrng.check.state import CheckOptions, Result, TestChecks
 from pytest_nnxrng.compare import differences
-from pytest_nnxrng.compare.changed import alone, changed
-from pytest_nnxrng.compare.differences import Comparison
+from pytest_nnxrng.compare.differences import Comparison, alone, changed
 from pytest_nnxrng.device.environment import BadFlag
 from pytest_nnxrng.golden import policy
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.policy import Decision, Outcome, Status
 from pytest_nnxrng.golden.provenance import rekeyed_streams

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_nnxrng.command import approvals, pending
-from pytest_nnxrng.command.artifact import DEFAULT, opened, within
+from pytest_nnxrng.command import pending
+from pytest_nnxrng.command.artifact import DEFAULT, opened, safe, within
 from pytest_nnxrng.command.proposal import (
     Plan,
     Proposal,
@@ -19,13 +20,53 @@ from pytest_nnxrng.command.proposal import (
     plan,
     selected,
 )
-from pytest_nnxrng.command.terminal import Screen, plural
-from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.golden.document import fingerprint
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.command.terminal import Screen, Trouble, plural
+from pytest_nnxrng.golden.document import GoldenError, fingerprint
 from pytest_nnxrng.report.blame import FOLLOWS
+from pytest_nnxrng.report.machine import BY
 
+_FORMAT = 1
+_LARGEST = 64 << 20  # bytes
 _SHOWN = 20
+
+
+def _approved(name: str) -> dict[str, str]:
+    """The goldens that ``name`` approves, each with the digest of what the page showed.
+
+    Raises:
+      Trouble: when it is no such file.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise Trouble(f"--from: there is no file {name}. A report's page saves it: approvals.json")
+    if path.stat().st_size > _LARGEST:
+        raise Trouble(f"--from: {name} is too large to be an approvals.json")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise Trouble(
+            f"--from: {name} is not a whole JSON file. Save it from the page again"
+        ) from None
+    if not isinstance(document, dict) or document.get("by") != BY:
+        raise Trouble(f"--from: {name} was not saved by a page of pytest-nnxrng")
+    if document.get("format") != _FORMAT:
+        raise Trouble(
+            f"--from: {name} has format {document.get('format')!r:.20}; this pytest-nnxrng reads "
+            f"format {_FORMAT}. Upgrade it: pip install -U pytest-nnxrng"
+        )
+    rows = document.get("approved")
+    if not isinstance(rows, list) or not rows:
+        raise Trouble(f"--from: {name} approves nothing")
+    return dict(_row(name, row) for row in rows)
+
+
+def _row(name: str, row: object) -> tuple[str, str]:
+    found = (row.get("golden"), row.get("digest")) if isinstance(row, dict) else (None, None)
+    golden, digest = found
+    if not isinstance(golden, str) or not isinstance(digest, str):
+        raise Trouble(f"--from: {name} has been edited or damaged. Save it from the page again")
+    safe(golden)
+    return golden, digest
 
 
 @dataclass
@@ -37,7 +78,7 @@ class Outcome:
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
-    approved = approvals.load(args.approved) if args.approved else None
+    approved = _approved(args.approved) if args.approved else None
     chosen_by = (tuple(args.cause), tuple(args.test), tuple(args.golden))
     selection = Selection(*chosen_by, args.all, approved)
     if selection.empty:
@@ -85,7 +126,7 @@ def _not_as_approved(
 
 def write(wanted: Sequence[Proposal], root: Path, outcome: Outcome) -> None:
     """Copy what is wanted into the tree, one golden after the other, each whole or not at all."""
-    from pytest_nnxrng.golden.transfer import transfer, verified
+    from pytest_nnxrng.golden.relocate import transfer, verified
 
     for proposal in wanted:
         try:
@@ -115,7 +156,7 @@ def _moved(proposal: Proposal, root: Path) -> bool:
 def damaged(wanted: Sequence[Proposal]) -> dict[str, str]:
     """The goldens whose files in the report are not whole, each with what is wrong."""
     from pytest_nnxrng.golden.manifest import read
-    from pytest_nnxrng.golden.transfer import verified
+    from pytest_nnxrng.golden.relocate import verified
 
     found = {}
     for proposal in wanted:

@@ -14,9 +14,8 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.report.directory import OBTAINED, REPORT
-from pytest_nnxrng.report.machine import FORMAT
+from pytest_nnxrng.command.terminal import Trouble
+from pytest_nnxrng.report.machine import FORMAT, OBTAINED, REPORT
 from pytest_nnxrng.run.outcomes import Check, Finding, findings
 
 DEFAULT = "nnx-report"

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_nnxrng.command.terminal import Screen
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Screen, Trouble
 
 Row = Mapping[str, Any]
 COLUMNS = ("call", "by", "gives", "draws", "mean", "std", "min", "max")

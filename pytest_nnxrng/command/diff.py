@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_nnxrng.command.alteration import change
 from pytest_nnxrng.command.sides import Pair, Sides, given
-from pytest_nnxrng.command.terminal import Screen, plural
-from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.golden.document import fingerprint
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.command.terminal import Screen, Trouble, plural
+from pytest_nnxrng.golden.document import GoldenError, fingerprint
 from pytest_nnxrng.report import keymap
 from pytest_nnxrng.report.fold import natural
 from pytest_nnxrng.run.settings import Settings

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from pytest_nnxrng.command.terminal import Screen, printable, wrapped
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Screen, Trouble, printable, wrapped
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 
-from pytest_nnxrng.command.terminal import Screen
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Screen, Trouble
 from pytest_nnxrng.run.settings import FOLDER
 
 # Where the command is gone, git diff shows the manifest itself.

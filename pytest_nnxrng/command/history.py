@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Trouble
 
 
 def parts(text: str) -> tuple[str, str] | None:

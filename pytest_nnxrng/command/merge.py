@@ -13,10 +13,8 @@ from typing import Any
 
 from pytest_nnxrng.command.artifact import Artifact, opened, read, within
 from pytest_nnxrng.command.proposal import find_root
-from pytest_nnxrng.command.terminal import Screen, plural
-from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.report.directory import OBTAINED, PAGE, REPORT
-from pytest_nnxrng.report.machine import FORMAT, finite
+from pytest_nnxrng.command.terminal import Screen, Trouble, plural
+from pytest_nnxrng.report.machine import FORMAT, OBTAINED, PAGE, REPORT, finite
 from pytest_nnxrng.run.outcomes import Check, Finding, findings, totals
 
 
@@ -179,8 +177,7 @@ def _page(
 
 def _copy(artifact: Artifact, path: str, directory: Path) -> None:
     """A golden that a job obtained: its manifest, and the values that it names."""
-    from pytest_nnxrng.golden.document import load
-    from pytest_nnxrng.golden.errors import GoldenError
+    from pytest_nnxrng.golden.document import GoldenError, load
 
     manifest = within(artifact.folder, path)
     if not path.startswith(f"{OBTAINED}/") or not manifest.is_file():

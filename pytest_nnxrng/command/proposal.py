@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from pytest_nnxrng.command.artifact import Artifact, within
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.naming import test_files
 from pytest_nnxrng.report.blame import WORDS, Blame, Change

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_nnxrng.command import accept, diff, keyboard, pending
+from pytest_nnxrng.command import accept, diff, pending, terminal
 from pytest_nnxrng.command.artifact import opened
 from pytest_nnxrng.command.proposal import Plan, Proposal, State, find_root, plan
 from pytest_nnxrng.command.sides import Pair
 from pytest_nnxrng.command.terminal import Screen, plural
-from pytest_nnxrng.golden.document import load
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError, load
 from pytest_nnxrng.report import keymap
 from pytest_nnxrng.report.blame import Change
 
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         if not review.order:
             screen.say("Nothing is pending.")
             return 0
-        with keyboard.keys() as read:
+        with terminal.keys() as read:
             if not decide(review, root, screen, read):
                 screen.say("Nothing was written.")
                 return 1
@@ -127,7 +126,7 @@ def decide(review: Review, root: Path, screen: Screen, read: Callable[[], str]) 
             shown = review.at
         screen.flush()
         key = read()
-        if key in ("q", keyboard.END):
+        if key in ("q", terminal.END):
             return key == "q"
         if key in _DECIDES or key == "A":
             decision = _DECIDES.get(key, ACCEPT)

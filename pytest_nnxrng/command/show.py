@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.command import calls, history
-from pytest_nnxrng.command.terminal import Screen, plural, printable
-from pytest_nnxrng.command.trouble import Trouble
-from pytest_nnxrng.golden.document import load
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.command.terminal import Screen, Trouble, plural, printable
+from pytest_nnxrng.golden.document import GoldenError, load
 from pytest_nnxrng.report import keymap
 from pytest_nnxrng.report.fold import natural
 

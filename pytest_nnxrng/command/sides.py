@@ -12,10 +12,10 @@ from typing import Any
 from pytest_nnxrng.command import history
 from pytest_nnxrng.command.artifact import Artifact, opened, within
 from pytest_nnxrng.command.proposal import find_root
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.inventory import Owner, manifests, read_owner
-from pytest_nnxrng.report.directory import REPORT
+from pytest_nnxrng.report.machine import REPORT
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
-"""What a command prints: lines as wide as the terminal, with colour where it has any."""
+"""A command's terminal: lines as wide as it is, colour where it has any, keys, and `Trouble`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 _CODES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _ASCII = str.maketrans("●○◆│├└─", "*o@|+`-")
 NARROWEST = 20
+END = ""  # no more keys will come
 
 
 @dataclass
@@ -125,3 +127,41 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun.removesuffix('f') + 'ves' if noun.endswith('leaf') else noun + 's'}"
+
+
+class Trouble(Exception):
+    """What ``nnxrng`` cannot do: the message says why, and the way out."""
+
+
+@contextlib.contextmanager
+def keys() -> Iterator[Callable[[], str]]:
+    """What reads the next key, or ``END`` when the terminal is gone."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        yield msvcrt.getwch
+        return
+    import termios
+    import tty
+
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setcbreak(fd, termios.TCSADRAIN)  # what was typed ahead counts
+        yield lambda: _read(fd)
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def _read(fd: int) -> str:
+    try:
+        key = os.read(fd, 1)
+        if key == b"\x1b":  # an arrow or the like, whose other bytes are no keys
+            os.set_blocking(fd, False)
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 16)
+            os.set_blocking(fd, True)
+    except OSError:
+        return END
+    return END if key in (b"", b"\x03", b"\x04") else key.decode("ascii", "replace")

@@ -1,7 +1,8 @@
 """The section ``calls`` of a manifest: what a call of a model did, one line a module's call.
 
 Computations stand there once each, whoever made them, and the order of calls with repeated layers
-once: both for all calls, however deep. Outputs, a line each, are kept as deep as fits.
+once: both for all calls, however deep. Outputs, a line each, are kept as deep as fits. Modules and
+their static attributes are a section of their own; equal ones refer to the first.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from typing import Any
 
 import xxhash
 
-from pytest_nnxrng.golden.attributes import unpacked
-from pytest_nnxrng.leaf.forward import CALL, NOT_KEPT, Call, Computation, Forward, numbered
+from pytest_nnxrng.leaf.forward import (
+    CALL,
+    CLASS,
+    NOT_KEPT,
+    Call,
+    Computation,
+    Forward,
+    Row,
+    numbered,
+)
 from pytest_nnxrng.leaf.gist import Summary, read, told
-from pytest_nnxrng.leaf.repeats import compact, expand
+from pytest_nnxrng.leaf.paths import compact, expand
 
 _BY = ".:"  # stands in the order between a path and the name of a computation
 # What a fingerprint is made from. Raised where that changes: others do not compare.
@@ -29,6 +38,46 @@ _OUTPUTS, _OPERATIONS, _WEIGHTS, _DRAWS = 30_000, 12_000, 8_000, 6_000
 _STEPS = 8_000
 _WEIGHT = re.compile(r"[0-9a-f]{8} (\d+(\.\d*)?(e[-+]?\d+)?|inf|nan)\Z")
 _HEX16 = re.compile(r"[0-9a-f]{16}\Z")
+
+
+def packed(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """The rows by their paths, sorted; one that equals an earlier one is the path of that one.
+
+    A transformer's layers are alike but for the first: so they are read, and changed, once.
+    """
+    first: dict[str, str] = {}
+    found: dict[str, Any] = {}
+    for path in sorted(rows):
+        row = dict(rows[path])
+        text = json.dumps(row)
+        like = first.setdefault(text, path)
+        found[path] = row if like == path or len(text) <= len(json.dumps(like)) else like
+    return found
+
+
+def unpacked(data: Any) -> dict[str, Row]:
+    """The rows as `packed` wrote them.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    if not isinstance(data, dict):
+        raise ValueError('"modules" is not a map of modules')
+    found: dict[str, Row] = {}
+    for path, entry in data.items():
+        row = data.get(entry) if isinstance(entry, str) else entry
+        if not isinstance(row, dict) or not isinstance(row.get(CLASS, ""), str):
+            raise ValueError(f'"modules": {path} is neither a module nor like one')
+        if not all(value is None or _is_plain(value) for value in row.values()):
+            raise ValueError(f'"modules": {path} holds what is no number, text or list of these')
+        found[path] = row
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(item is None or _is_plain(item) for item in value)
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 # -- what fits ---------------------------------------------------------------------------

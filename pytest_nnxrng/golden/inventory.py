@@ -1,4 +1,4 @@
-"""The goldens on disk: whose they are, which of them no check asked for, deleting one."""
+"""The goldens on disk: whose they are, which no check asked for, what git ignores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ REPORT_MARK = ".nnxrng-report"  # lies in a report's folder of what a run obtain
 _TEMPORARY = re.compile(r"\.(.*)\.[0-9]{1,9}-[^.]*\.nnx-tmp", re.DOTALL)
 _TWIN = re.compile(r"([^@]*)@[^@]*\.json", re.DOTALL)
 _HEAD = 16_384  # bytes; the owner stands first in a manifest
+_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -287,3 +289,27 @@ def remove_empty(directory: Path) -> None:
     with contextlib.suppress(OSError):
         directory.rmdir()
         directory.parent.rmdir()
+
+
+def rules(files: Iterable[Path], directory: Path) -> list[str]:
+    """The rules by which git ignores any of ``files``: ``.gitignore:1: *.safetensors``.
+
+    None where git, or a repository, is not there. A file that is tracked is not ignored.
+    """
+    asked = "\0".join(map(os.fspath, files))
+    command = ["git", "check-ignore", "--verbose", "--stdin", "-z"]
+    try:
+        answer = subprocess.run(
+            command,
+            input=asked.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            cwd=directory,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    fields = answer.stdout.decode("utf-8", "replace").split("\0")
+    found = zip(fields[::4], fields[1::4], fields[2::4], strict=False)
+    told = [f"{source}:{line}: {rule}" for source, line, rule in found if not rule.startswith("!")]
+    return list(dict.fromkeys(told))

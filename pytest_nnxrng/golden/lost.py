@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 from pytest_nnxrng.golden import inventory, manifest
-from pytest_nnxrng.golden.definitions import may_define
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.naming import platform_of, shared
+from pytest_nnxrng.golden.policy import may_define
 from pytest_nnxrng.leaf.leaf import Leaf
 
 _DIRECTORIES = 20_000  # looked into at most, below each root

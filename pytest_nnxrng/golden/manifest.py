@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_nnxrng.golden import execution
-from pytest_nnxrng.golden.attributes import packed, unpacked
 from pytest_nnxrng.golden.consistency import contradiction
-from pytest_nnxrng.golden.document import FORMAT, load, too_large
-from pytest_nnxrng.golden.errors import GoldenError, broken, short
+from pytest_nnxrng.golden.document import FORMAT, GoldenError, broken, load, short, too_large
+from pytest_nnxrng.golden.execution import packed, unpacked
 from pytest_nnxrng.golden.inventory import Owner, parse_owner
 from pytest_nnxrng.golden.values import Reader, checked
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
-from pytest_nnxrng.leaf.forward import Forward
+from pytest_nnxrng.leaf.forward import Forward, Row
 from pytest_nnxrng.leaf.leaf import Leaf, constant
-from pytest_nnxrng.leaf.modules import Row
+from pytest_nnxrng.leaf.paths import LARGEST, cost
 from pytest_nnxrng.leaf.placement import Placement, Spec, normal
-from pytest_nnxrng.leaf.repeats import LARGEST, cost
 from pytest_nnxrng.leaf.sketch import Sketch, real_of
 from pytest_nnxrng.leaf.spots import decode
 

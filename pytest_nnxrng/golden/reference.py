@@ -8,23 +8,26 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pytest_nnxrng.golden.errors import BadReference
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf
 
 Names = Mapping[str, str] | Callable[[str], str | None] | Sequence[tuple[str, str]] | None
 Reader = Callable[[], np.ndarray]
-
 _INDEX = ".safetensors.index.json"
 _LISTED = 8
+
+
+class BadReference(ValueError):
+    """A reference that cannot be read, or whose names do not lead to one leaf each."""
 
 
 @dataclass(frozen=True)
@@ -243,9 +246,7 @@ def _folder(path: Path) -> dict[str, Tensor]:
         return _shards(indices[0])
     if files:
         return _together({file.name: _safetensors(file) for file in files})
-    from pytest_nnxrng.golden import orbax
-
-    return {name: _tensor(name, value) for name, value in orbax.read(path).items()}
+    return {name: _tensor(name, value) for name, value in _orbax(path).items()}
 
 
 def _shards(index: Path) -> dict[str, Tensor]:
@@ -302,3 +303,42 @@ def _reader(path: Path, name: str) -> Reader:
 def _npz(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as file:
         return {name: _tensor(name, file[name]) for name in file.files}
+
+
+def _orbax(folder: Path) -> dict[str, Any]:
+    """The arrays of the Orbax checkpoint in ``folder``, by dotted names.
+
+    Raises:
+      BadReference: when there is no orbax, or no checkpoint.
+    """
+    try:
+        import orbax.checkpoint as ocp
+    except ImportError:
+        raise BadReference(
+            f"{folder} holds no .safetensors; to read it as an Orbax checkpoint, install "
+            "orbax-checkpoint"
+        ) from None
+    try:
+        # It warns that arrays come back on the devices that they were saved from, if these exist.
+        with warnings.catch_warnings(), ocp.PyTreeCheckpointer() as checkpointer:
+            warnings.simplefilter("ignore")
+            tree = checkpointer.restore(folder.resolve())
+    except Exception as error:
+        raise BadReference(f"{folder} is no Orbax checkpoint: {error}") from None
+    return dict(_flat(tree, ()))
+
+
+def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        # An nnx.Variable is kept as {"value": array}.
+        inner = tree["value"] if tree.keys() == {"value"} and path else None
+        if inner is not None and not isinstance(inner, dict):
+            yield ".".join(path), np.asarray(inner)
+            return
+        for key, value in tree.items():
+            yield from _flat(value, (*path, str(key)))
+    elif isinstance(tree, list | tuple):
+        for number, value in enumerate(tree):
+            yield from _flat(value, (*path, str(number)))
+    elif tree is not None and np.asarray(tree).dtype != object:
+        yield ".".join(path), np.asarray(tree)

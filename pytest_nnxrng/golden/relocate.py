@@ -1,4 +1,4 @@
-"""A golden moved to another test's name: its values and all that it recorded stay as they are."""
+"""A golden's files put elsewhere, as they are: under another test's name, or out of a report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_nnxrng.golden import manifest
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError, broken
 from pytest_nnxrng.golden.inventory import Folders, Owner, read_owner
 from pytest_nnxrng.golden.locks import file_to_disk
-from pytest_nnxrng.golden.naming import platform_of, platform_place
+from pytest_nnxrng.golden.manifest import Golden, read
+from pytest_nnxrng.golden.naming import Identity, platform_of, platform_place
+from pytest_nnxrng.golden.naming import stem as named
 from pytest_nnxrng.golden.stale import temporary_beside
-from pytest_nnxrng.golden.store import Staged
+from pytest_nnxrng.golden.store import Staged, mode_of, set_mode
 
 _OWNER = re.compile(r'^  "owner": \{\n(?:    [^\n]*\n)*?  \}', re.MULTILINE)
 _VALUES = re.compile(r'^  "values": "[^"\n]*"', re.MULTILINE)
@@ -135,3 +137,41 @@ def _in_use(values: Path, source: Path) -> bool:
     """Whether a manifest other than ``source`` has these values under its own name."""
     other = values.with_name(f"{values.name.rsplit('.', 2)[0]}.json")
     return other != source and other.exists()
+
+
+def verified(source: Path, name: str) -> Golden:
+    """The golden at ``source``, every value of which was read; it may be called ``name``.
+
+    Raises:
+      GoldenError: when it is damaged, or is another check's.
+    """
+    golden = read(source)
+    owner, shared = golden.owner, name.removesuffix(".json").partition("@")[0]
+    if named(Identity(owner.cls, owner.function, owner.parameters), owner.check) != shared:
+        raise broken(source, f"belongs to the check {owner.check!r} of {owner.function}")
+    for leaf in golden.leaves:
+        if leaf.read is not None:
+            leaf.read()
+    return golden
+
+
+def transfer(source: Path, target: Path, values: str | None) -> None:
+    """Copy the manifest ``source`` and its ``values`` to ``target``: values first, then the rest.
+
+    Raises:
+      OSError: when it cannot be written; the old golden is whole then.
+    """
+    directory, stem = target.parent, target.name.removesuffix(".json")
+    text = source.read_text(encoding="utf-8")
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(directory, stem) if values is not None else None
+    staged = Staged(target, text, values, temporary, folders := Folders())
+    try:
+        if temporary is not None and values is not None:
+            shutil.copyfile(source.parent / values, temporary)
+            set_mode(temporary, mode_of([*folders.values(directory, stem), target, temporary]))
+            file_to_disk(temporary)
+    except BaseException:
+        staged.discard()
+        raise
+    staged.commit()

@@ -18,8 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytest_nnxrng.golden.document import load
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError, load
 from pytest_nnxrng.golden.inventory import (
     TEMPORARY,
     VALUES,

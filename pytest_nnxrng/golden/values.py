@@ -14,8 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from pytest_nnxrng.golden.consistency import told_otherwise
-from pytest_nnxrng.golden.document import load
-from pytest_nnxrng.golden.errors import UPDATE, GoldenError, broken, pointer, short, unreadable
+from pytest_nnxrng.golden.document import (
+    UPDATE,
+    GoldenError,
+    broken,
+    load,
+    pointer,
+    short,
+    unreadable,
+)
 from pytest_nnxrng.golden.inventory import regular
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of, is_key, storage

@@ -14,8 +14,7 @@ from pytest_nnxrng.hooks.options import ON_OTHER_CODE, SETTINGS
 from pytest_nnxrng.run.settings import BadSetting, Mode, Settings
 
 if TYPE_CHECKING:
-    from pytest_nnxrng.against.imports import Redirect
-    from pytest_nnxrng.against.ledger import Ledger
+    from pytest_nnxrng.against.imports import Ledger, Redirect
     from pytest_nnxrng.against.rehearsal import Given, Side
 
 BASELINE = pytest.StashKey["Baseline"]()
@@ -128,9 +127,9 @@ def redirect() -> None:
     """In a run on other code: map the imports of this process, before any of the project's."""
     if ON_OTHER_CODE not in os.environ:
         return
-    from pytest_nnxrng.against import apart, imports, job
+    from pytest_nnxrng.against import apart, imports
 
-    asked = job.load(os.environ[ON_OTHER_CODE])
+    asked = apart.load_job(os.environ[ON_OTHER_CODE])
     apart.watch(os.environ, Path(asked.temporary))
     imports.install(asked)
 
@@ -146,7 +145,7 @@ class Rehearsal:
     """Notes which tests ran on the other code, and where its modules came from."""
 
     def __init__(self, config: pytest.Config, found: Redirect) -> None:
-        from pytest_nnxrng.against.ledger import Ledger
+        from pytest_nnxrng.against.imports import Ledger
 
         self.config = config
         self.redirect = found
@@ -164,12 +163,12 @@ class Rehearsal:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        from pytest_nnxrng.against import imports, ledger
+        from pytest_nnxrng.against import imports
 
         temporary = Path(self.redirect.job.temporary)
-        ledger.write_imports(temporary, imports.survey(self.redirect, sys.modules))
+        imports.write_imports(temporary, imports.survey(self.redirect, sys.modules))
         if not hasattr(self.config, "workerinput"):
-            ledger.write_tests(temporary, self.ledger)
+            imports.write_tests(temporary, self.ledger)
 
 
 def _line(report: pytest.TestReport | pytest.CollectReport) -> str:

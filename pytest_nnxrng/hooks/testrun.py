@@ -80,7 +80,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def _finish(item: pytest.Item, checks: TestChecks, error: BaseException | None) -> str:
     """What other processes made of the test, if it is not what this one did."""
     from pytest_nnxrng.check import agreement
-    from pytest_nnxrng.check.renumber import renumber
+    from pytest_nnxrng.check.record import renumber
     from pytest_nnxrng.golden.policy import Outcome
 
     if error is None:
@@ -118,7 +118,7 @@ def _settle(
 ) -> None:
     from pytest_nnxrng.check import agreement
     from pytest_nnxrng.golden.policy import Outcome
-    from pytest_nnxrng.report.paint import Failure
+    from pytest_nnxrng.report.summary import Failure
 
     if call.when == "setup" and report.passed:
         return
@@ -311,7 +311,7 @@ class Recorder:
         self, report: pytest.TestReport, full: str, headline: str, key: str, place: str
     ) -> None:
         """Give the report its text, which comes plain from a worker; one change is told once."""
-        from pytest_nnxrng.report.paint import Failure
+        from pytest_nnxrng.report.summary import Failure
         from pytest_nnxrng.report.text import again
 
         first = report.nodeid

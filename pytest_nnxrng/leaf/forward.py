@@ -1,12 +1,28 @@
-"""A call of a model: the calls of its modules in the order in which they end, and what each did."""
+"""A call of a model: its modules, as rows, and what each call of one did, in the order they end."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from pytest_nnxrng.leaf.modules import Row
+# Numbers, texts, bools, None, and lists of these. An attribute that is None may have no entry: it
+# has one where Flax has a part in the class, to be told from those that a release does not know.
+Row = Mapping[str, Any]
+CLASS = "class"  # the entry of a row that holds the name of the module's class
+
+
+@dataclass(frozen=True)
+class Modules:
+    """``rows`` by the paths of modules; ``library`` are those whose class Flax has a part in.
+
+    Flax adds and renames attributes of its own layers. A golden does not keep ``library``.
+    """
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    library: frozenset[str] = frozenset()
+
 
 CALL = "__call__"
 NOT_KEPT = "(not kept)"  # stands for operations that a golden had no room for

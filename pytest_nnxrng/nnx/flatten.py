@@ -17,8 +17,7 @@ import numpy as np
 from flax import nnx
 
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype, storage
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 from pytest_nnxrng.leaf.paths import prefixes, step
 from pytest_nnxrng.leaf.placement import Placement, normal, placement
 from pytest_nnxrng.leaf.slabs import Slabs

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.modules import CLASS, Modules
+from pytest_nnxrng.leaf.forward import CLASS, Modules
+from pytest_nnxrng.leaf.leaf import Flat
 from pytest_nnxrng.leaf.paths import prefixes
 from pytest_nnxrng.leaf.paths import step as steps
 from pytest_nnxrng.nnx.flatten import NODES, is_node, plain_key

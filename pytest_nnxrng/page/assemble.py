@@ -18,8 +18,7 @@ from pytest_nnxrng.page.detail import Pictures, Side, detail, sides
 from pytest_nnxrng.page.display import display
 from pytest_nnxrng.page.markup import Element, html, tag
 from pytest_nnxrng.page.subject import Run
-from pytest_nnxrng.report.directory import BY, MODELS, PAGE, place, within
-from pytest_nnxrng.report.machine import finite
+from pytest_nnxrng.report.machine import BY, MODELS, PAGE, finite, place, within
 from pytest_nnxrng.run.outcomes import Check
 
 _MOST_DISPLAYED = 500  # leaves of all models that are shown by NNX's display: it takes its time

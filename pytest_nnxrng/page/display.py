@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.leaf.dtypes import is_key
+from pytest_nnxrng.leaf.forward import CLASS
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.page.markup import html, tag
-from pytest_nnxrng.report.directory import BY
 from pytest_nnxrng.report.fold import natural
+from pytest_nnxrng.report.machine import BY
 
 # What treescope's own scripts and styles need, and no request.
 _POLICY = (

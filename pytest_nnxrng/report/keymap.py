@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.leaf.paths import expand
 
 _NOTHING = "nothing random"
 _MOST = 5_000  # draws of a lane that are aligned

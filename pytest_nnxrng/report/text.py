@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from pytest_nnxrng.compare.changed import Change
-from pytest_nnxrng.compare.differences import Comparison, Difference
+from pytest_nnxrng.compare.differences import Change, Comparison, Difference
 from pytest_nnxrng.report import keymap, rows
 from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap

@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.repeats import compact
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
+from pytest_nnxrng.leaf.paths import compact
 from pytest_nnxrng.nnx import arguments
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.derivation import Trace, Untraceable, trace

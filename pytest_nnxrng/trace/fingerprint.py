@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from pytest_nnxrng.trace.constants import LARGEST, fold
 from pytest_nnxrng.trace.expression import (
     IMPURE,
     KEY,
@@ -33,9 +32,11 @@ from pytest_nnxrng.trace.expression import (
 from pytest_nnxrng.trace.jaxpr import (
     CALLS,
     IDENTITIES,
+    LARGEST,
     MAPPED,
     Purity,
     called,
+    fold,
     holds_keys,
     inner_jaxprs,
     is_impure,

@@ -19,9 +19,16 @@ import numpy as np
 from jax.extend.core import Literal
 
 from pytest_nnxrng.leaf.spots import Selection, unravel
-from pytest_nnxrng.trace.constants import fold
 from pytest_nnxrng.trace.elements import apply, find, starts
-from pytest_nnxrng.trace.jaxpr import CALLS, IDENTITIES, called, inner_jaxprs, is_impure, opened
+from pytest_nnxrng.trace.jaxpr import (
+    CALLS,
+    IDENTITIES,
+    called,
+    fold,
+    inner_jaxprs,
+    is_impure,
+    opened,
+)
 from pytest_nnxrng.trace.program import (
     Frame,
     Program,

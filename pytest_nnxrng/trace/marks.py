@@ -24,9 +24,8 @@ from pytest_nnxrng.leaf.forward import FUNCTION
 from pytest_nnxrng.leaf.gist import form
 from pytest_nnxrng.leaf.paths import parent, prefixes
 from pytest_nnxrng.nnx.arguments import copy_arguments, set_value
-from pytest_nnxrng.nnx.watch import arrays, held, is_array, raw_value
+from pytest_nnxrng.nnx.watch import arrays, held, is_array, is_seen, raw_value, wrapped
 from pytest_nnxrng.nnx.watch import is_state as belongs_to_nnx
-from pytest_nnxrng.nnx.wrapping import is_seen, wrapped
 from pytest_nnxrng.trace.derivation import Untraceable, keeping_tracers, one_line
 from pytest_nnxrng.trace.source import caller
 

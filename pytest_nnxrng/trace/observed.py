@@ -1,4 +1,4 @@
-"""A call of a model as it was made once, and what a trace on a copy adds when it is asked for."""
+"""A call of a model, or of training steps, as it was made once; its trace, when asked for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import xxhash
 from flax import nnx
 
-from pytest_nnxrng.leaf.forward import FUNCTION, Call, Computation, Forward, numbered
+from pytest_nnxrng.leaf.digest import digest
+from pytest_nnxrng.leaf.forward import CLASS, FUNCTION, Call, Computation, Forward, numbered
 from pytest_nnxrng.leaf.gist import form, told
-from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import parent
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.arguments import copy_arguments
@@ -40,7 +40,61 @@ from pytest_nnxrng.trace.expression import Atom
 from pytest_nnxrng.trace.flow import fingerprints, flow, unused
 from pytest_nnxrng.trace.marks import Marked, Marks, marked, reset
 from pytest_nnxrng.trace.operations import operations
-from pytest_nnxrng.trace.training import Steps, weight
+
+_BLOCK = 1 << 16
+_KEYS = 4_000  # characters that the keys of single streams may take in a golden
+_PLAIN = (str, int, float, list, type(None))
+
+
+@dataclass
+class Steps:
+    """A training run as one function of its state and batches; the first call of it is recorded."""
+
+    step: Callable[..., Any]
+    rows: list[dict[str, str]] = field(default_factory=list)
+    _recorded: bool = False
+
+    def __call__(self, *args: Any) -> list[Any]:
+        *state, batches = args
+        found, records, self._recorded = [], not self._recorded, True
+        for batch in batches:
+            found.append(self.step(*state, batch))
+            if records:
+                self.rows.append(_row(found[-1], tuple(state)))
+        return found
+
+    def first(self, *args: Any) -> Any:
+        """The first step alone."""
+        *state, batches = args
+        return self.step(*state, batches[0])
+
+
+def _row(out: Any, state: tuple[Any, ...]) -> dict[str, str]:
+    given = summaries(out, full=True)
+    names = ["output"] if len(given) == 1 else [f"output.{i}" for i in range(len(given))]
+    row = {name: told(one) for name, one in zip(names, given, strict=True)}
+    for path, found in held(nodes_of(state, {})):
+        if isinstance(found, nnx.Variable) and not isinstance(found, nnx.RngState):
+            value = raw_value(found)
+            if isinstance(value, jax.Array) and not value.is_deleted():
+                row[path] = weight(value)
+    return row
+
+
+def weight(value: Any) -> str:
+    """What is kept of a leaf: eight digits of its digest, and its norm."""
+    if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    return f"{digest(array)[:8]} {_norm(array):.5g}"
+
+
+def _norm(array: Any) -> float:
+    flat = array.reshape(-1)
+    parts = (flat[at : at + _BLOCK] for at in range(0, flat.size, _BLOCK))
+    with np.errstate(all="ignore"):
+        found = [float(np.square(np.abs(part).astype(np.float64)).sum()) for part in parts]
+        return float(np.sqrt(sum(found)))
 
 
 @dataclass
@@ -244,9 +298,6 @@ class Observed:
         return {**tags, **each} if len(json.dumps(each)) <= _KEYS else tags
 
 
-_KEYS = 4_000  # characters that the keys of single streams may take in a golden
-
-
 def _computes(call: Marked) -> bool:
     return bool(call.gives or call.takes)
 
@@ -266,9 +317,6 @@ def _tree(state: Mapping[str, Any]) -> dict[Any, Any]:
             inner = inner.setdefault(key, {})
         inner[last] = variable
     return tree
-
-
-_PLAIN = (str, int, float, list, type(None))
 
 
 def observe(

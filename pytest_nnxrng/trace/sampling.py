@@ -18,8 +18,7 @@ import numpy as np
 
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.leaf.dtypes import UnsupportedDtype
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 from pytest_nnxrng.leaf.spots import COUNT, chosen, encode, unravel
 from pytest_nnxrng.trace.derivation import Trace
 from pytest_nnxrng.trace.lazy import Evaluation, constant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_nnxrng.leaf.repeats import told
+from pytest_nnxrng.leaf.paths import told
 from pytest_nnxrng.why.cause import Cause, Evidence, line_of, named, once
 from pytest_nnxrng.why.order import before_the_build
 

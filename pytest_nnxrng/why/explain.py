@@ -15,8 +15,7 @@ from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.device import environment
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import translated
-from pytest_nnxrng.leaf.flat import Flat
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Flat, Leaf
 from pytest_nnxrng.leaf.passes import digested
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.nnx.shared import shared_rngs

@@ -17,8 +17,7 @@ import numpy as np
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.dtypes import is_inexact
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.paths import parent, tail
-from pytest_nnxrng.leaf.repeats import braced, pattern
+from pytest_nnxrng.leaf.paths import braced, parent, pattern, tail
 from pytest_nnxrng.leaf.spots import elements
 from pytest_nnxrng.why.cause import LIKELY, Cause, Evidence, few, named
 from pytest_nnxrng.why.unproven import may_be_redrawn

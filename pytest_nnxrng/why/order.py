@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_nnxrng.leaf.paths import parent
-from pytest_nnxrng.leaf.repeats import braced, expand, pattern, told
+from pytest_nnxrng.leaf.paths import braced, expand, parent, pattern, told
 from pytest_nnxrng.why.alignment import Alignment, Gap, align
 from pytest_nnxrng.why.cause import Cause, Drawing, Evidence, line_of, named, once
 

@@ -13,11 +13,10 @@ from pytest_nnxrng.golden.execution import norm_of, regrouped
 from pytest_nnxrng.leaf.forward import FUNCTION, Call, Forward
 from pytest_nnxrng.leaf.gist import distance, read
 from pytest_nnxrng.leaf.paths import is_below
-from pytest_nnxrng.leaf.repeats import told as repeated
-from pytest_nnxrng.why.abreast import FACT, Found, Pair, Passage, aligned
+from pytest_nnxrng.leaf.paths import told as repeated
+from pytest_nnxrng.why.abreast import FACT, Found, Pair, Passage, aligned, draws
 from pytest_nnxrng.why.cause import LIKELY, Cause, few, line_of
 from pytest_nnxrng.why.otherwise import otherwise
-from pytest_nnxrng.why.rekeyed import draws
 
 Changes = Sequence[tuple[str, object, object]]
 _ROUNDS = 1e-5  # of an input, across environments

@@ -9,10 +9,10 @@ from typing import Any
 from pytest_nnxrng.compare.differences import Comparison, compare
 from pytest_nnxrng.compare.tolerance import WEIGHTS, Tolerance
 from pytest_nnxrng.device import environment
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import rekeyed_streams
-from pytest_nnxrng.leaf.flat import Flat
+from pytest_nnxrng.leaf.leaf import Flat
 from pytest_nnxrng.nnx.flatten import flatten
 from pytest_nnxrng.trace.build import Build, Streams, derived, streams
 from pytest_nnxrng.trace.sampling import followed, sampled

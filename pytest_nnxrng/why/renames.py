@@ -13,8 +13,7 @@ from typing import Any
 
 from pytest_nnxrng.leaf.leaf import Leaf
 from pytest_nnxrng.leaf.passes import digested
-from pytest_nnxrng.leaf.paths import parent
-from pytest_nnxrng.leaf.repeats import braced, pattern, told
+from pytest_nnxrng.leaf.paths import braced, parent, pattern, told
 from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.why.alignment import align
 from pytest_nnxrng.why.cause import Evidence, comparable

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_nnxrng.compare.changed import alone, changed
-from pytest_nnxrng.compare.differences import Comparison, compare
+from pytest_nnxrng.compare.differences import Comparison, alone, changed, compare
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.golden.manifest import Golden
 from pytest_nnxrng.golden.provenance import Changes, changes, rekeyed_streams, translated
-from pytest_nnxrng.leaf.flat import Flat, aligned
-from pytest_nnxrng.leaf.forward import Forward
-from pytest_nnxrng.leaf.modules import CLASS, Modules
-from pytest_nnxrng.leaf.paths import prefixes
-from pytest_nnxrng.leaf.repeats import expand
+from pytest_nnxrng.leaf.forward import CLASS, Forward, Modules
+from pytest_nnxrng.leaf.leaf import Flat, aligned
+from pytest_nnxrng.leaf.paths import expand, prefixes
 from pytest_nnxrng.why.abreast import Passage
 from pytest_nnxrng.why.cause import (
     Cause,

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_nnxrng.compare.changed import Change, renamed
-from pytest_nnxrng.compare.differences import Difference
+from pytest_nnxrng.compare.differences import Change, Difference, renamed
 from pytest_nnxrng.leaf.dtypes import is_inexact, is_small_float
+from pytest_nnxrng.leaf.forward import CLASS
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.modules import CLASS
 from pytest_nnxrng.leaf.paths import is_below, parent, tail
 from pytest_nnxrng.leaf.placement import told
 from pytest_nnxrng.leaf.statistics import statistics

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 
 from .operations import watched
 from .power import Disk

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_nnxrng.golden import inventory
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.manifest import read
 from tests.stories.forks import Forks
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_nnxrng.golden import inventory, relocate, stale, transfer
+from pytest_nnxrng.golden import inventory, relocate, stale
 from pytest_nnxrng.golden.inventory import Folders, Owner
 from pytest_nnxrng.golden.manifest import Golden, read
 from pytest_nnxrng.golden.store import stage
@@ -89,8 +89,8 @@ def _report(folder: Path) -> None:
 
 def _accept(folder: Path) -> None:
     source = folder / "report/f.1.json"
-    made = transfer.verified(source, "test_f.1.json")
-    transfer.transfer(source, folder / "a/f.1.json", made.values)
+    made = relocate.verified(source, "test_f.1.json")
+    relocate.transfer(source, folder / "a/f.1.json", made.values)
 
 
 SCENARIOS = {

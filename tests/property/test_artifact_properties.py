@@ -12,7 +12,7 @@ from pytest_nnxrng.command.artifact import read, safe
 from pytest_nnxrng.command.merge import disagreeing, merged, where
 from pytest_nnxrng.command.pending import document
 from pytest_nnxrng.command.proposal import Selection, plan, selected
-from pytest_nnxrng.command.trouble import Trouble
+from pytest_nnxrng.command.terminal import Trouble
 
 TARGET = "tests/__nnx_snapshots__/test_a/test_a.1.json"
 CAUSE = {"word": "draws", "leaves": ["a"], "text": "t", "evidence": "", "finding": "f"}

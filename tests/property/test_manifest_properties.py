@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Owner, parse_owner, read_owner
 from pytest_nnxrng.golden.manifest import Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_nnxrng.leaf.repeats import compact, expand
+from pytest_nnxrng.leaf.paths import compact, expand
 from pytest_nnxrng.why.alignment import align
 
 STEPS = st.sampled_from(["a", "b", "0", "1", "2", "01", "10", "{}", "norm"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_nnxrng.compare.differences import compare
 from pytest_nnxrng.compare.tolerance import OUTPUTS, Tolerance
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Owner
 from pytest_nnxrng.golden.manifest import Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values

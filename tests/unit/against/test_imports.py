@@ -17,8 +17,9 @@ PROGRAM = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[2])
 {before}
-from pytest_nnxrng.against import imports, job
-found = imports.install(job.load(sys.argv[1]))
+from pytest_nnxrng.against import imports
+from pytest_nnxrng.against import apart
+found = imports.install(apart.load_job(sys.argv[1]))
 told = dict()
 for name in json.loads(sys.argv[3]):
     try:
@@ -54,7 +55,7 @@ class Sides:
         return self
 
     def imported(self, *names: str, paths=(), before="", tests=()):
-        from pytest_nnxrng.against.job import Job
+        from pytest_nnxrng.against.apart import Job
 
         job = Job(
             str(self.tree.parent), str(self.checkout), str(self.tree), "main (a1b2c3d)", (), tests

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng.against import interpreter
-from pytest_nnxrng.against.interpreter import Interpreter
+from pytest_nnxrng.against import replay
+from pytest_nnxrng.against.replay import Interpreter
 from pytest_nnxrng.run.settings import BadSetting
 
 GOOD = Interpreter(
@@ -20,7 +20,7 @@ GOOD = Interpreter(
 
 
 def test_this_one_can():
-    found = interpreter.resolve(sys.executable, Path.cwd())
+    found = replay.interpreter(sys.executable, Path.cwd())
     assert found.version == sys.version_info[:3]
     assert found.label.startswith(f"jax {found.packages['jax']}, flax ")
 
@@ -29,14 +29,14 @@ def test_a_virtual_environment_by_its_folder(tmp_path: Path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (tmp_path / "bin/python").chmod(0o755)
-    assert interpreter.resolve(str(tmp_path), Path.cwd()).path == str(tmp_path / "bin/python")
+    assert replay.interpreter(str(tmp_path), Path.cwd()).path == str(tmp_path / "bin/python")
 
 
 @pytest.mark.parametrize("name", ["", "nothing", "folder"])
 def test_what_is_not_there(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadSetting, match=r"--nnx-against-python: '.*' is not there"):
-        interpreter.resolve(name, tmp_path)
+        replay.interpreter(name, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["no program", "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho hello\n"])
@@ -44,7 +44,7 @@ def test_what_is_no_interpreter(tmp_path: Path, text: str):
     (tmp_path / "program").write_text(text)
     (tmp_path / "program").chmod(0o755)
     with pytest.raises(BadSetting, match="is no Python interpreter that runs"):
-        interpreter.resolve("program", tmp_path)
+        replay.interpreter("program", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,6 @@ def test_what_is_no_interpreter(tmp_path: Path, text: str):
     ],
 )
 def test_what_cannot_run_the_tests(changed, told: str):
-    assert interpreter.suitable(GOOD) == GOOD
+    assert replay.suitable(GOOD) == GOOD
     with pytest.raises(BadSetting, match=told):
-        interpreter.suitable(GOOD._replace(**changed))
+        replay.suitable(GOOD._replace(**changed))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pytest_nnxrng.against import apart, ledger, rehearsal
-from pytest_nnxrng.against.ledger import Ledger
+from pytest_nnxrng.against import apart, imports, rehearsal
+from pytest_nnxrng.against.imports import Ledger
 from pytest_nnxrng.run.settings import BadSetting
 
 
@@ -24,7 +24,7 @@ def test_a_module_of_the_present_code_is_not_the_revision_s(side):
 
 @pytest.mark.parametrize("code", [3, 4, -9])
 def test_a_run_that_did_not_come_to_its_end_is_no_baseline(side, tmp_path, monkeypatch, code):
-    monkeypatch.setattr(ledger, "read", lambda folder: Ledger(ran=["a"]))
+    monkeypatch.setattr(imports, "read_ledger", lambda folder: Ledger(ran=["a"]))
     given = rehearsal.Given((), tmp_path, None, tmp_path, (), (), (), "__nnx_snapshots__")
     tests = rehearsal.tests_of(given, tmp_path)
     monkeypatch.setattr(apart, "run", lambda *_: (1, "1 failed"))

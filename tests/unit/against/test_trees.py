@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_nnxrng.against import revision, temporary, worktree
+from pytest_nnxrng.against import git, worktree
 from pytest_nnxrng.run.settings import BadSetting
 
 NAMES = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
 
 
-def git(where: Path, *words: str) -> str:
+def _git(where: Path, *words: str) -> str:
     done = subprocess.run(
         ["git", *NAMES, *words], cwd=where, capture_output=True, text=True, check=False
     )
@@ -23,15 +23,15 @@ def git(where: Path, *words: str) -> str:
 
 def repository(folder: Path, **files: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    _git(folder, "init", "--quiet", "--initial-branch=main")
     return committed(folder, **files)
 
 
 def committed(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "A commit")
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "--quiet", "--message", "A commit")
     return folder
 
 
@@ -41,7 +41,7 @@ def trace(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def made(top: Path, name: str, tree: Path) -> list[str]:
-    found = revision.resolve(name, top)
+    found = git.revision(name, top)
     return worktree.make(found.top, found.commit, tree, found.label)
 
 
@@ -51,12 +51,12 @@ def test_a_tree_leaves_no_trace_and_runs_no_hook(tmp_path: Path):
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
     (top / "a.py").write_text("3")
-    git(top, "stash")
+    _git(top, "stash")
     (top / "a.py").write_text("4")
     before = trace(top)
     assert made(top, "HEAD~1", tmp_path / "tree") == []
     assert (tmp_path / "tree/a.py").read_text() == "1"
-    assert git(tmp_path / "tree", "rev-parse", "HEAD") == git(top, "rev-parse", "HEAD~1")
+    assert _git(tmp_path / "tree", "rev-parse", "HEAD") == _git(top, "rev-parse", "HEAD~1")
     assert trace(top) == before
     assert not (tmp_path / "ran").exists()
 
@@ -72,8 +72,8 @@ def test_within_a_hook_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_linked_worktree_and_a_clone_that_borrows(tmp_path: Path):
     top = repository(tmp_path / "top", a="1")
-    git(top, "worktree", "add", "--quiet", "--detach", "../linked")
-    git(tmp_path, "clone", "--quiet", "--shared", "top", "clone")
+    _git(top, "worktree", "add", "--quiet", "--detach", "../linked")
+    _git(tmp_path, "clone", "--quiet", "--shared", "top", "clone")
     for name in ("linked", "clone"):
         assert made(tmp_path / name, "HEAD", tmp_path / f"tree-{name}") == []
         assert (tmp_path / f"tree-{name}/a.py").read_text() == "1"
@@ -82,10 +82,10 @@ def test_a_linked_worktree_and_a_clone_that_borrows(tmp_path: Path):
 def test_submodules_are_at_the_commits_of_the_revision(tmp_path: Path):
     inner = repository(tmp_path / "inner", b="1")
     top = repository(tmp_path / "top", a="1")
-    git(top, "submodule", "--quiet", "add", str(inner), "third")
+    _git(top, "submodule", "--quiet", "add", str(inner), "third")
     committed(top)
     committed(inner, b="2")
-    git(top / "third", "pull", "--quiet")
+    _git(top / "third", "pull", "--quiet")
     committed(top)
     before = trace(top)
     assert made(top, "HEAD~1", tmp_path / "tree") == []
@@ -96,10 +96,10 @@ def test_submodules_are_at_the_commits_of_the_revision(tmp_path: Path):
 def test_a_submodule_that_is_not_here_is_told(tmp_path: Path):
     inner = repository(tmp_path / "inner", b="1")
     top = repository(tmp_path / "top", a="1")
-    git(top, "submodule", "--quiet", "add", str(inner), "third")
+    _git(top, "submodule", "--quiet", "add", str(inner), "third")
     committed(top)
-    git(tmp_path, "clone", "--quiet", "top", "clone")
-    short = git(inner, "rev-parse", "HEAD")[:7]
+    _git(tmp_path, "clone", "--quiet", "top", "clone")
+    short = _git(inner, "rev-parse", "HEAD")[:7]
     (told,) = made(tmp_path / "clone", "HEAD", tmp_path / "tree")
     assert told.startswith(f"The submodule third is at {short} in HEAD (")
     assert f"git -C third fetch origin {short}" in told
@@ -129,58 +129,58 @@ def test_what_lfs_keeps_is_filled_in_as_far_as_it_is_here(tmp_path: Path):
 
 def test_a_shallow_clone_says_so(tmp_path: Path):
     top = committed(repository(tmp_path / "top", a="1"), a="2")
-    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{top}", "clone")
+    _git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{top}", "clone")
     clone = tmp_path / "clone"
     with pytest.raises(BadSetting, match=r"'HEAD~1' is no commit of .*\. This clone is shallow"):
-        revision.resolve("HEAD~1", clone)
+        git.revision("HEAD~1", clone)
     assert made(clone, "HEAD", tmp_path / "tree") == []
-    git(top, "branch", "side")
+    _git(top, "branch", "side")
     with pytest.raises(BadSetting, match="This clone is shallow"):
-        revision.resolve("side", clone)
+        git.revision("side", clone)
 
 
 def test_a_branch_that_only_the_remote_has(tmp_path: Path):
     top = repository(tmp_path / "top", a="1")
-    git(top, "branch", "side")
-    git(tmp_path, "clone", "--quiet", str(top), "clone")
+    _git(top, "branch", "side")
+    _git(tmp_path, "clone", "--quiet", str(top), "clone")
     with pytest.raises(BadSetting, match=r"There is origin/side: --nnx-against=origin/side"):
-        revision.resolve("side", tmp_path / "clone")
+        git.revision("side", tmp_path / "clone")
 
 
 def test_no_commit_at_all_and_no_ancestor_in_common(tmp_path: Path):
-    git(tmp_path, "init", "--quiet", "new")
+    _git(tmp_path, "init", "--quiet", "new")
     with pytest.raises(BadSetting, match="It has no commits yet"):
-        revision.resolve("main", tmp_path / "new")
+        git.revision("main", tmp_path / "new")
     top = repository(tmp_path / "top", a="1")
-    git(top, "checkout", "--quiet", "--orphan", "other")
+    _git(top, "checkout", "--quiet", "--orphan", "other")
     committed(top, b="1")
     with pytest.raises(BadSetting, match="main and HEAD have no commit in common"):
-        revision.resolve("merge-base:main", top)
+        git.revision("merge-base:main", top)
 
 
 def test_a_partial_clone_whose_files_were_not_fetched(tmp_path: Path):
     top = committed(repository(tmp_path / "top", a="1"), a="2")
-    git(top, "config", "uploadpack.allowFilter", "true")
-    git(tmp_path, "clone", "--quiet", "--filter=blob:none", f"file://{top}", "clone")
+    _git(top, "config", "uploadpack.allowFilter", "true")
+    _git(tmp_path, "clone", "--quiet", "--filter=blob:none", f"file://{top}", "clone")
     with pytest.raises(BadSetting, match="This is a partial clone"):
         made(tmp_path / "clone", "HEAD~1", tmp_path / "tree")
 
 
 def test_labels():
-    named = revision.Revision("main", "a1b2c3d4e5", Path("/x"))
+    named = git.Revision("main", "a1b2c3d4e5", Path("/x"))
     assert named.label == "main (a1b2c3d)"
     assert named._replace(name="a1b2").label == "a1b2c3d"
 
 
 def test_a_folder_that_a_killed_run_left_is_removed(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(temporary.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(temporary, "_YOUNG", -1.0)
-    left = tmp_path / f"{temporary.PREFIX}left"
+    monkeypatch.setattr(worktree.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(worktree.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(worktree, "_YOUNG", -1.0)
+    left = tmp_path / f"{worktree.PREFIX}left"
     left.mkdir()
     (left / "lock").touch()
-    mine = temporary.Folder()
-    other = temporary.Folder()
+    mine = worktree.Folder()
+    other = worktree.Folder()
     assert not left.exists()
     assert mine.path.exists()
     mine.remove()

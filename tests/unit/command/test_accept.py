@@ -402,7 +402,7 @@ def test_a_write_that_fails_leaves_the_old_golden(moved, nnxrng, monkeypatch):
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_nnxrng.golden.transfer.shutil.copyfile", full)
+    monkeypatch.setattr("pytest_nnxrng.golden.relocate.shutil.copyfile", full)
     before = moved.files()
     ran = nnxrng("accept", moved.report, "--all")
     refuses(ran, moved, before, "cannot be written: No space left on device")

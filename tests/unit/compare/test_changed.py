@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_nnxrng.compare.changed import Change, alone, changed, renamed
-from pytest_nnxrng.leaf.modules import Modules
+from pytest_nnxrng.compare.differences import Change, alone, changed, renamed
+from pytest_nnxrng.leaf.forward import Modules
 
 NET = {"class": "Net"}
 DROPOUT = {"class": "Dropout", "rate": 0.1}

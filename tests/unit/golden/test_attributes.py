@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pytest_nnxrng.golden.attributes import packed, unpacked
+from pytest_nnxrng.golden.execution import packed, unpacked
 
 LONG = {"class": "Linear", "in_features": 4, "rates": [0.1, None]}
 

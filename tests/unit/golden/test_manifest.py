@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Owner, read_owner
 from pytest_nnxrng.golden.manifest import FORMAT, Golden, dumps, read
 from pytest_nnxrng.golden.values import write_values

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_nnxrng.golden import manifest
-from pytest_nnxrng.golden.errors import GoldenError
+from pytest_nnxrng.golden.document import GoldenError
 from pytest_nnxrng.golden.inventory import Folders, Owner
 from pytest_nnxrng.golden.manifest import Golden, read, settled
 from pytest_nnxrng.golden.store import stage

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_nnxrng.leaf.flat import aligned
-from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.leaf import Leaf, aligned
 
 
 def leaves(*paths):

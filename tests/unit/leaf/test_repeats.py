@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pytest_nnxrng.leaf.repeats import compact, cost, expand
+from pytest_nnxrng.leaf.paths import compact, cost, expand
 
 MANY = 1 << 20
 LONG = [[MANY, 0, ["x" * 5000 + "{}"]]]  # five gigabytes

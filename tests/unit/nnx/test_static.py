@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pytest_nnxrng.leaf.modules import Modules
+from pytest_nnxrng.leaf.forward import Modules
 from pytest_nnxrng.nnx import static
 from pytest_nnxrng.nnx.flatten import flatten
 

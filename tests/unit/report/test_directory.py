@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_nnxrng.golden.inventory import REPORT_MARK
-from pytest_nnxrng.report.directory import BY, prepare, within
+from pytest_nnxrng.report.machine import BY, prepare, within
 from pytest_nnxrng.run.settings import BadSetting
 
 HEAD = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
