@@ -57,7 +57,7 @@ OPTIONAL = {
 LIGHT = {
     *("device.notation", "device.startup", "device.hardware"),
     *("golden.naming", "golden.policy", "golden.inventory", "golden.document"),
-    *("report.machine", "report.summary", "report.github", "why.words"),
+    *("report.findings", "report.machine", "report.summary", "report.github", "why.words"),
 }
 # What pytest executes at every start, whoever uses it: everything else is imported in functions.
 STARTS = {

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from pytest_nnxrng.check.capture import refuse_nothing
+from pytest_nnxrng.check.given import checked
 from pytest_nnxrng.check.state import CheckOptions, SnapshotError
 from pytest_nnxrng.compare.differences import Comparison, Difference
 from pytest_nnxrng.compare.differences import compare as compared
@@ -28,7 +29,6 @@ from pytest_nnxrng.leaf.statistics import statistics
 from pytest_nnxrng.nnx.flatten import UnsupportedValue, flatten, holds_nnx
 from pytest_nnxrng.report import pair
 from pytest_nnxrng.report.fold import folded
-from pytest_nnxrng.run import settings
 from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why.cause import Cause
 from pytest_nnxrng.why.explain import Mismatch, explain
@@ -81,7 +81,7 @@ def compare(
     Raises:
       SnapshotError: where there is nothing to compare, or the options cannot be used.
     """
-    options = checked(CheckOptions(tol=tol, atol=atol, exact=exact, only=only))
+    options = checked(CheckOptions(tol=tol, atol=atol, exact=exact, only=only), by="compare")
     return held(Settings(), options, obtained, expected, names)
 
 
@@ -100,19 +100,6 @@ def assert_same(
     found = compare(obtained, expected, tol=tol, atol=atol, exact=exact, only=only, names=names)
     if not found:
         raise AssertionError(str(found))
-
-
-def checked(options: CheckOptions) -> CheckOptions:
-    """The options, of which those that exclude each other are refused."""
-    if options.exact and (options.tol is not None or options.atol):
-        raise SnapshotError("exact=True accepts equal bits alone: leave out tol and atol")
-    try:
-        each = options.tol.values() if isinstance(options.tol, Mapping) else [options.tol]
-        for value in [*(one for one in each if one is not None), options.atol]:
-            settings.tolerance(value, "tol")
-    except settings.BadSetting as error:
-        raise SnapshotError(str(error)) from None
-    return options
 
 
 def held(

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_nnxrng.command.terminal import Trouble
+from pytest_nnxrng.report.findings import Finding, findings
 from pytest_nnxrng.report.machine import FORMAT, OBTAINED, REPORT
-from pytest_nnxrng.run.outcomes import Check, Finding, findings
+from pytest_nnxrng.run.outcomes import Check
 
 DEFAULT = "nnx-report"
 _LARGEST = 16 << 30  # bytes that a zip may hold: more is no report, but a bomb

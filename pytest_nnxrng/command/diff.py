@@ -15,6 +15,7 @@ from pytest_nnxrng.golden.document import GoldenError, fingerprint
 from pytest_nnxrng.report import keymap
 from pytest_nnxrng.report.fold import natural
 from pytest_nnxrng.run.settings import Settings
+from pytest_nnxrng.why.words import KEYED, OPEN
 
 if TYPE_CHECKING:
     from pytest_nnxrng.golden.manifest import Golden
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from pytest_nnxrng.why.cause import Cause, ModelCheck
     from pytest_nnxrng.why.stored import Between
 
-# Causes that explain nothing beyond the leaves' own numbers.
-_OPEN = ("values", "forward", "rounding", "unknown", "rng_state")
-_KEYS = ("draws", "stream", "seed")
 _SHOWN = 12
 
 
@@ -303,7 +301,7 @@ def _golden(
 def _leaves(one: Found, screen: Screen, *, everything: bool) -> None:
     """The leaves that no cause explains, with their numbers; all of them if asked for."""
     assert one.between is not None
-    explained = {leaf for cause in one.causes if cause.word not in _OPEN for leaf in cause.leaves}
+    explained = {leaf for cause in one.causes if cause.word not in OPEN for leaf in cause.leaves}
     rows = [
         (d.path or "the value", change(d))
         for d in sorted(one.between.comparison.differences, key=lambda d: natural(d.path))
@@ -321,7 +319,7 @@ def _keys(one: Found, screen: Screen) -> None:
 
     assert one.pair.golden is not None
     assert one.pair.obtained is not None
-    if not any(cause.word in _KEYS for cause in one.causes):
+    if not any(cause.word in KEYED for cause in one.causes):
         return
     both = [keymap.of_manifest(load(path)) for path in (one.pair.golden, one.pair.obtained)]
     if all(keys.draws for keys in both):

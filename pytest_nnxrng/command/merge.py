@@ -14,8 +14,9 @@ from typing import Any
 from pytest_nnxrng.command.artifact import Artifact, opened, read, within
 from pytest_nnxrng.command.proposal import find_root
 from pytest_nnxrng.command.terminal import Screen, Trouble, plural
+from pytest_nnxrng.report.findings import Finding, findings
 from pytest_nnxrng.report.machine import FORMAT, OBTAINED, PAGE, REPORT, finite
-from pytest_nnxrng.run.outcomes import Check, Finding, findings, totals
+from pytest_nnxrng.run.outcomes import Check, totals
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pytest_nnxrng.hooks.baseline import BASELINE, Baseline
 from pytest_nnxrng.hooks.item import relative, writes
 from pytest_nnxrng.hooks.options import SETTINGS
 from pytest_nnxrng.report import github, machine, summary
-from pytest_nnxrng.run.outcomes import Check, Finding, Outcomes, Row, findings, shortfalls, totals
+from pytest_nnxrng.report.findings import Finding, findings, shortfalls
+from pytest_nnxrng.run.outcomes import Check, Outcomes, Row, totals
 from pytest_nnxrng.run.settings import Settings
 from pytest_nnxrng.why import words
 

@@ -62,6 +62,12 @@ def names() -> tuple[str, ...]:
     return (*_ROWS, *_PYTHON)
 
 
+def rounding() -> tuple[str, ...]:
+    """The dtypes that round by themselves, those of 8 bits and fewer last."""
+    floats = [name for name, row in _ROWS.items() if row.kind == "float"]
+    return tuple(sorted(floats, key=lambda name: (is_small_float(name), name)))
+
+
 def is_key(name: str) -> bool:
     """Whether a leaf of this dtype holds typed PRNG keys."""
     return name.startswith(_KEY)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pytest_nnxrng.run.outcomes import Check, change_id
+from pytest_nnxrng.run.outcomes import Check
+from pytest_nnxrng.why.words import change_id
 
 FOLLOWS, MISSING, UNREADABLE = "follows", "missing", "unreadable"
 # What stands for a golden that has no causes of its own.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.report.findings import Finding
+from pytest_nnxrng.run.outcomes import Totals
 
 MOST_ANNOTATIONS = 10
 MOST_BYTES = 900_000

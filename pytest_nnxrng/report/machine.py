@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_nnxrng.golden.inventory import REPORT_MARK, Survey
-from pytest_nnxrng.run.outcomes import Check, Outcomes, findings, totals
+from pytest_nnxrng.report.findings import findings
+from pytest_nnxrng.run.outcomes import Check, Outcomes, totals
 from pytest_nnxrng.run.settings import BadSetting
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_nnxrng.run.outcomes import NOT_JUDGED, Finding, Totals
+from pytest_nnxrng.report.findings import Finding
+from pytest_nnxrng.run.outcomes import Totals
 from pytest_nnxrng.run.settings import Mode
-from pytest_nnxrng.why.words import NEVER_WRITTEN
+from pytest_nnxrng.why.words import NEVER_WRITTEN, NOT_JUDGED
 
 _COMPARE = Mode()
 _WIDTH = 80

@@ -15,19 +15,14 @@ from pytest_nnxrng.compare.differences import Change, Comparison, Difference
 from pytest_nnxrng.report import keymap, rows
 from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap
-from pytest_nnxrng.run.outcomes import KEYED
 from pytest_nnxrng.why.cause import Cause, Evidence, line_of
 from pytest_nnxrng.why.structure import attribute
-from pytest_nnxrng.why.words import NEVER_WRITTEN
+from pytest_nnxrng.why.words import KEYED, NEVER_WRITTEN, OPEN, PLAIN
 
 _DETAILED = 5  # differing leaves that get all their lines; the others get one each
 _LISTED = 200
 _LONGEST = 300  # characters of a headline
 _PATTERNS = 4
-# Causes that say that something moved, and not what moved it: the reader needs the numbers.
-OPEN = frozenset(("rounding", "values", "forward", "rng_state", "nondeterministic", "unknown"))
-# Causes whose finding tells what happened without the word.
-_PLAIN = frozenset(("draws",))
 
 
 class Shown(Protocol):
@@ -196,13 +191,13 @@ def _head(shown: Shown, golden: str) -> str:
     # What merely follows is told elsewhere. The widest change first; of equally wide ones that
     # which tells where it happened.
     own = [cause for cause in shown.causes if cause.word != "follows"]
-    first = max(own, key=lambda cause: (len(cause.leaves), cause.word in _PLAIN))
+    first = max(own, key=lambda cause: (len(cause.leaves), cause.word in PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
     if shown.kind == "call":
         first = own[0]  # in the order of execution
         finding = first.finding or first.text
         finding += f" ({first.place})" if first.place else ""
-    word = "" if first.word in _PLAIN else f"{first.word}: "
+    word = "" if first.word in PLAIN else f"{first.word}: "
     more = len(shown.causes) - 1
     also = f" (+{more} more cause{'s' if more > 1 else ''})" if more else ""
     return f"{name}: {word}{finding}{also}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -111,111 +110,6 @@ class Outcomes:
             known, functions = self.collected.setdefault(file, (whole, {}))
             self.collected[file] = (known or whole, functions)
             functions.setdefault((cls, function), set()).add(parameters)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One change, wherever it showed: its word, its text, what it moved.
-
-    ``place`` is the user's line that made it, ``model.py:14``, where that is known, and ``called``
-    the line of the first check that it failed, with its ``keymap`` where keys moved. ``together``
-    are the ids of the changes to accept with it, where no golden was moved by it alone, and
-    ``of_tests`` where it failed no test alone: an update writes all goldens of a test, or none.
-    """
-
-    word: str
-    text: str
-    goldens: tuple[str, ...]
-    leaves: int
-    tests: int = 1
-    place: str = ""
-    called: str = ""
-    keymap: tuple[str, ...] = ()
-    together: tuple[str, ...] = ()
-    of_tests: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """What names it on a command line, in any report that has it."""
-        return change_id(self.word, self.text)
-
-
-# Causes of which the key map is a picture.
-KEYED = frozenset(("draws", "stream", "seed"))
-# What is unknown, or merely follows, is looked at, not accepted by a ready-made command.
-NOT_JUDGED = frozenset(("unknown", "follows"))
-_SHORT = {
-    "missing": "there is no golden yet",
-    "unreadable": "the golden cannot be read",
-    "locked": "the golden may not be written over",
-}
-
-
-def change_id(word: str, text: str) -> str:
-    return hashlib.sha256(f"{word}: {text}".encode()).hexdigest()[:8]
-
-
-def shortfalls(checks: Iterable[Check]) -> list[Finding]:
-    """What failed by no cause, as findings: goldens that are missing or cannot be read."""
-    groups: dict[str, list[Check]] = {}
-    for check in checks:
-        if check.failed and not check.causes and check.status in _SHORT:
-            groups.setdefault(check.status, []).append(check)
-    return [
-        Finding(
-            word="missing" if status == "missing" else "unreadable",
-            text=_SHORT[status],
-            goldens=tuple(dict.fromkeys(check.golden for check in rows)),
-            leaves=0,
-            tests=len({check.test for check in rows}),
-            called=next((check.where for check in rows if check.where), ""),
-        )
-        for status, rows in groups.items()
-    ]
-
-
-def findings(checks: Iterable[Check]) -> list[Finding]:
-    """The causes of a run's mismatches, those of one change as one, the widest first."""
-    groups: dict[tuple[str, str], list[tuple[Check, int]]] = {}
-    places: dict[tuple[str, str], str] = {}
-    by_test: dict[str, set[str]] = {}
-    for check in checks:
-        if any(cause["word"] not in NOT_JUDGED for cause in check.causes):
-            by_test.setdefault(check.test, set()).update(_ids(check))
-        for cause in check.causes:
-            key = (cause["word"], cause["finding"] or cause["word"])
-            groups.setdefault(key, []).append((check, len(cause["leaves"])))
-            if cause.get("place"):
-                places.setdefault(key, cause["place"])
-    found = [
-        Finding(
-            word,
-            text,
-            goldens=tuple(dict.fromkeys(check.golden for check, _ in rows)),
-            leaves=sum(leaves for _, leaves in rows),
-            tests=len({check.test for check, _ in rows}),
-            place=places.get((word, text), ""),
-            called=next((check.where for check, _ in rows if check.where), ""),
-            keymap=next((check.keymap for check, _ in rows if check.keymap), ())
-            if word in KEYED
-            else (),
-            together=_together(change_id(word, text), [_ids(check) for check, _ in rows]),
-            of_tests=_together(
-                change_id(word, text), [by_test.get(check.test, set()) for check, _ in rows]
-            ),
-        )
-        for (word, text), rows in groups.items()
-    ]
-    return sorted(found, key=lambda finding: -len(finding.goldens))
-
-
-def _ids(check: Check) -> set[str]:
-    return {change_id(cause["word"], cause["finding"] or cause["word"]) for cause in check.causes}
-
-
-def _together(own: str, every: Sequence[set[str]]) -> tuple[str, ...]:
-    """The ids of the changes that moved these, if each was moved by others than ``own``, too."""
-    return () if {own} in every else tuple(sorted(set().union(*every)))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from pytest_nnxrng.compare.differences import Comparison
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.run.outcomes import change_id
-from pytest_nnxrng.why.words import MEANINGS
+from pytest_nnxrng.why.words import CAUSES, change_id
 
 # A fingerprint of an initializer holds under one version of JAX and one set of these.
 _REWRITES = (
@@ -66,7 +65,7 @@ class Cause:
         return own if own in only else self.accepted_as
 
     def __post_init__(self) -> None:
-        if self.word not in MEANINGS:
+        if self.word not in CAUSES:
             raise ValueError(f"{self.word!r} is no word for a cause")
 
 

@@ -11,8 +11,7 @@ from pytest_nnxrng.why.cause import Cause, Evidence, few, is_derived, named
 from pytest_nnxrng.why.draws import derivations
 from pytest_nnxrng.why.structure import structure
 from pytest_nnxrng.why.unproven import by_numbers, shown
-
-_BESIDE = ("environment", "variable_type", "sharding")  # say nothing of a leaf's values
+from pytest_nnxrng.why.words import ASIDE
 
 
 def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
@@ -45,7 +44,7 @@ def diagnose(evidence: Evidence) -> tuple[Cause, ...]:
     ]
     derived = [d for d in both if is_derived(d.path, evidence)]
     causes += derivations(evidence, derived)
-    explained = {p for cause in causes for p in cause.leaves if cause.word not in _BESIDE}
+    explained = {p for cause in causes for p in cause.leaves if cause.word not in ASIDE}
     left = [d for d in open_ if d.path not in explained]
     causes += by_numbers(evidence, left, causes)
     return tuple(releases.named(evidence, causes))

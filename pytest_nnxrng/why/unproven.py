@@ -25,6 +25,7 @@ from pytest_nnxrng.why.cause import (
     named,
 )
 from pytest_nnxrng.why.draws import has_unknown_count, ratio, seed_of
+from pytest_nnxrng.why.words import KEYED, REDRAWS, RELEASED
 
 PRNG = ("jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset")
 # Settings that move outputs of the same model, those first that move them most.
@@ -37,8 +38,6 @@ _MOVERS = (
     "jax",
 )
 _SHOWN = 3
-_OPEN = ("unknown", "values")  # what a release may have moved
-_REDRAWS = ("seed", "environment", "stream", "draws")  # what draws many leaves anew, surest first
 
 Verdict = tuple[str, str, str]  # the word, the text, the proof
 
@@ -51,7 +50,7 @@ def by_numbers(
     groups: dict[Verdict, list[str]] = {}
     for d in differences:
         verdict = _verdict(evidence, d, words)
-        if verdict[0] in _OPEN:
+        if verdict[0] in RELEASED:
             verdict = releases.of_leaf(evidence, d) or verdict
         groups.setdefault(verdict, []).append(d.path)
     return [
@@ -63,7 +62,7 @@ def by_numbers(
 
 def _verdict(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
     if d.rng:
-        if words & {"seed", "stream", "draws"} or _is_rekeyed(evidence, d, words):
+        if words & KEYED or _is_rekeyed(evidence, d, words):
             return "", "", ""  # it follows from what has been named
         return "rng_state", "keys or counts of streams are not those of the golden", "values"
     if evidence.kind != "init" and evidence.model.causes:
@@ -179,7 +178,7 @@ def _finished(evidence: Evidence, d: Difference, words: set[str]) -> Verdict:
         if d.numbers.total == 1:
             return "values", "another number than the golden's", "values"
         return "values", "a few elements are not those of the golden", "values"
-    redraw = next((word for word in _REDRAWS if word in words), "")
+    redraw = next((word for word in REDRAWS if word in words), "")
     if redraw and old is not None and new is not None and may_be_redrawn(old, new):
         text = "likely the same: drawn anew, though the values do not tell from which key"
         return redraw, text, LIKELY

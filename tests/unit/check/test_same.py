@@ -154,3 +154,25 @@ def test_a_jax_default_device_is_not_moved():
     before = jax.config.jax_default_device
     compare(model(), model())
     assert jax.config.jax_default_device is before
+
+
+def test_a_tolerance_is_for_a_dtype_by_its_name_or_by_itself():
+    near, far = np.ones(3, np.float32), np.full(3, 1.0001, np.float32)
+    assert compare(near, far, tol={"float32": 1e-2})
+    assert compare(near, far, tol={jnp.float32: 1e-2}), "the dtype itself names it, too"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"tol": {"float33": 1e-2}}, r"compare\(tol=\.\.\.\): 'float33' is no dtype that rounds"),
+        ({"tol": -1}, r"compare\(tol=\.\.\.\): -1 is not a tolerance"),
+        ({"atol": -1}, r"compare\(atol=\.\.\.\): -1 is not a tolerance"),
+        ({"only": 3}, r"compare\(only=\.\.\.\): 3 is no nnx filter"),
+        ({"exact": True, "atol": 1.0}, "exact=True accepts equal bits alone"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_used_is_refused_by_its_name(given, named):
+    with pytest.raises(SnapshotError, match=named):
+        compare(np.ones(3, np.float32), np.ones(3, np.float32), **given)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_nnxrng.report.findings import Finding
 from pytest_nnxrng.report.github import MOST_BYTES, commands, summary
-from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.run.outcomes import Totals
 
 DRAWS = Finding("draws", "1 more key from `params`", ("g/a.json", "g/b.json"), 4, 2, "src/m.py:14")
 COMMAND = re.compile(r"::error(?: ([^:]*))?::(.*)")

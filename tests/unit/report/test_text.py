@@ -10,10 +10,11 @@ from pytest_nnxrng.compare.numbers import Numbers
 from pytest_nnxrng.compare.tolerance import Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.report.findings import Finding
 from pytest_nnxrng.report.rows import WIDTH
 from pytest_nnxrng.report.summary import Failure, lines, style
 from pytest_nnxrng.report.text import again, failure, headline
-from pytest_nnxrng.run.outcomes import Finding, Totals
+from pytest_nnxrng.run.outcomes import Totals
 from pytest_nnxrng.run.settings import Mode
 from pytest_nnxrng.why.cause import Cause, Evidence
 
