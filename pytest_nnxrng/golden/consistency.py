@@ -18,6 +18,7 @@ _LOOSE = 1e-2  # of what sums of squares lose, beside the digits
 _DIGITS = 1e-5  # a row's numbers have six digits
 _TEXTS = ("nan", "inf", "-inf")
 _OVERFLOW = 1e308
+_UNDERFLOW = 1e-150  # above the root of the smallest float64 that has all its digits
 _ORDER = ("min", "mean", "max", "std")
 _MOMENTS = frozenset(_ORDER)
 
@@ -101,6 +102,8 @@ def _too_narrow(row: Mapping[str, float | int | str], reals: int) -> str:
     low, high, mean, std = [float(row[name]) for name in ("min", "max", "mean", "std")]
     furthest = max(high - mean, mean - low) - _DIGITS * max(abs(low), abs(high))
     root = math.sqrt(max(reals - int(row.get("nonfinite", 0)), 1))
+    if furthest < _UNDERFLOW:
+        return ""  # its square is none that float64 can hold, so "std" is 0
     if math.isfinite(furthest) and furthest * (1 - _LOOSE) > std * root:
         return '"std" is too small for numbers from "min" to "max"'
     return ""

@@ -1,4 +1,4 @@
-"""What a run that was killed left behind in a folder of goldens: found, and taken away.
+"""Temporary files: their names, and those that a killed run left behind, which are taken away.
 
 Only what is provably ours and of no use goes: temporary files whose maker has ended, and values
 that no manifest names.
@@ -45,8 +45,30 @@ def temporary_beside(directory: Path, stem: str) -> Path:
     return directory / f".{stem}.{made_by}{TEMPORARY}"
 
 
+@contextlib.contextmanager
+def folder_beside(directory: Path, stem: str) -> Iterator[Path]:
+    """A folder of our name, for who makes files of names that are not: a kill leaves both."""
+    folder = temporary_beside(directory, stem)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        take_away(folder)
+
+
+def take_away(temporary: Path) -> None:
+    """Delete a temporary file, or a temporary folder with the files that are in it."""
+    if temporary.is_symlink() or not temporary.is_dir():
+        temporary.unlink(missing_ok=True)
+        return
+    with contextlib.suppress(OSError):  # it holds a folder, which is none of ours
+        for path in list(temporary.iterdir()):
+            path.unlink(missing_ok=True)
+        temporary.rmdir()
+
+
 def is_stale(temporary: Path) -> bool:
-    """Whether it is a temporary file of a process that has ended."""
+    """Whether it is a temporary file, or folder, of a process that has ended."""
     made = _MADE.fullmatch(temporary.name)
     if made is None:
         return False
@@ -86,26 +108,28 @@ def _clean(folder: Path, whole: bool) -> Iterator[Path]:
         return
     with locked(folder, make=False):
         for path in list(_left(folder, whole)):
-            path.unlink(missing_ok=True)
-            yield path
+            take_away(path)
+            if not os.path.lexists(path):
+                yield path
     remove_empty(folder)
 
 
 def _left(folder: Path, whole: bool) -> Iterator[Path]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    yield from filter(is_stale, map(folder.joinpath, names))
+    every = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    yield from filter(is_stale, map(Path, every))
+    names = [entry.name for entry in every if entry.is_file()]
     values = {name: found[1] for name in names if (found := VALUES.fullmatch(name))}
     if not values:
         return
-    every = manifests(folder)
-    used = {name for path in every for name in _used(path, _told(path))}
+    goldens = manifests(folder)
+    used = {name for path in goldens for name in _used(path, _told(path))}
     if values.keys() <= used:
         return
     try:
-        used = {name for path in every for name in _used(path, load(path).get("values"))}
+        used = {name for path in goldens for name in _used(path, load(path).get("values"))}
     except (OSError, GoldenError):
         return  # nobody knows what that one names
-    whose = {path.name.removesuffix(".json") for path in every}
+    whose = {path.name.removesuffix(".json") for path in goldens}
     for name, stem in values.items():
         if name not in used and (whole or stem in whose):
             yield folder / name

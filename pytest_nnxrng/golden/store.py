@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_nnxrng.golden.inventory import Folders, delete, remove_empty
 from pytest_nnxrng.golden.locks import file_to_disk, folder_to_disk, locked
 from pytest_nnxrng.golden.manifest import Golden, dumps
-from pytest_nnxrng.golden.stale import is_stale, temporary_beside
+from pytest_nnxrng.golden.stale import folder_beside, is_stale, take_away, temporary_beside
 from pytest_nnxrng.golden.values import write_values
 from pytest_nnxrng.leaf.leaf import Leaf
 
@@ -119,16 +119,19 @@ def _stage(path: Path, golden: Golden, folders: Folders, supersedes: tuple[Path,
     directory.mkdir(parents=True, exist_ok=True)
     for left in folders.leftovers(directory, stem):
         if is_stale(left):
-            left.unlink(missing_ok=True)
+            take_away(left)
     temporary = temporary_beside(directory, stem)
     name = None
     try:
         if stored:
             temporary.touch()
             mode = mode_of([*folders.values(directory, stem), path, temporary])
-            write_values(temporary, stored)  # readable by its owner alone, whatever the umask
-            set_mode(temporary, mode)
-            file_to_disk(temporary)
+            with folder_beside(directory, stem) as folder:  # safetensors makes a file of its own
+                made = folder / "values"
+                write_values(made, stored)  # readable by its owner alone, whatever the umask
+                set_mode(made, mode)
+                file_to_disk(made)
+                made.replace(temporary)
             name = f"{stem}.{_named_by(stored)}.safetensors"
         else:
             temporary.touch()  # proves now that the folder can be written to

@@ -123,6 +123,38 @@ def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(folder):
     assert mine.exists()
 
 
+def test_a_folder_of_the_dead_goes_with_the_files_that_a_library_made_in_it(folder):
+    put(folder, "f.1")
+    mine = temporary_beside(folder, "f.1")
+    dead = folder / mine.name.replace(f".{os.getpid()}-", f".{a_dead_process()}-")
+    for made in (mine, dead):
+        made.mkdir()
+        (made / ".tmpAb1Cd2").write_bytes(b"half")
+    assert cleaned(folder) == [dead.name]
+    assert (mine / ".tmpAb1Cd2").exists(), "its process is alive"
+
+
+def test_a_folder_of_the_dead_that_holds_a_folder_is_somebodys(folder):
+    put(folder, "f.1")
+    name = temporary_beside(folder, "f.1").name.replace(f".{os.getpid()}-", f".{a_dead_process()}-")
+    (folder / name / "kept").mkdir(parents=True)
+    (folder / name / "kept" / "notes.txt").touch()
+    assert cleaned(folder) == []
+    assert (folder / name / "kept" / "notes.txt").exists()
+    put(folder, "f.1")
+    assert (folder / name / "kept" / "notes.txt").exists(), "nor does it stop a golden"
+
+
+def test_a_link_of_the_name_of_a_folder_goes_alone(folder, tmp_path):
+    put(folder, "f.1")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "notes.txt").touch()
+    name = temporary_beside(folder, "f.1").name.replace(f".{os.getpid()}-", f".{a_dead_process()}-")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert cleaned(folder) == [name]
+    assert (tmp_path / "elsewhere" / "notes.txt").exists()
+
+
 def test_those_of_another_host_stay_for_a_day(folder):
     folder.mkdir(parents=True)
     here = temporary_beside(folder, "f.1")
