@@ -26,8 +26,21 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parent.parent / ".tests_cache")
     sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
 
+# XLA's optimizer takes half of the time of the causes. Where XLA_FLAGS is set, it is as it is.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 _DEAR = ("causes", "stories")  # folders that hold products of models, mutations and ways to run
 _LEFT_OUT = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a process has compiled it does not compile again after a flag was set and reset."""
+    jax = sys.modules.get("jax")
+    if jax is not None:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

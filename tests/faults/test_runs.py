@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.dear("test_faults attacks each operation of a change alone, killed runs are a story")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and asks /proc for names")
 def test_all_processes_of_a_run_are_killed_and_the_next_one_goes_on():
     command = [sys.executable, "-m", "tests.faults.runs", "--kinds=all", "--every=19", "--races=0"]

@@ -125,15 +125,14 @@ SHARDED = """
         for _ in shape:
             take = [names.pop() for _ in range(min(len(names), chance.choice([0, 1, 1, 2])))]
             spec.append(tuple(take) if len(take) > 1 else take[0] if take else None)
-        spread = NamedSharding(mesh, P(*spec))
-        x = jax.random.normal(jax.random.key(tried), shape)
+        sharding = NamedSharding(mesh, P(*spec))
         dtype = chance.choice(["float32", "bfloat16", "int4", "uint2", "bool", "complex64", "key"])
         if dtype == "key":
             x = jax.random.split(jax.random.key(tried), shape)
         else:
-            x = x.astype(dtype)
+            x = jnp.asarray(np.random.default_rng(tried).normal(size=shape).astype(jnp.dtype(dtype)))
         try:
-            y = jax.device_put(x, spread)
+            y = jax.device_put(x, sharding)
         except ValueError:  # sizes that the mesh does not divide
             continue
         tried += 1

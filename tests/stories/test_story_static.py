@@ -77,13 +77,15 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=["check", "init", "abstract"])
+@pytest.fixture
 def project_of_kind(project: Project, request: pytest.FixtureRequest) -> Project:
     text = CHECK if request.param == "check" else INIT
     options = "abstract=True" if request.param == "abstract" else ""
     return project.write({"net.py": NET}).test(text.replace("OPTIONS", options))
 
 
+@pytest.mark.product("static state is read from a finished model, a build and a trace, once each")
+@pytest.mark.parametrize("project_of_kind", ["check", "init", "abstract"], indirect=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_of_static_state_fails_with_a_cause_of_its_own(
     project_of_kind: Project, change: str

@@ -1,6 +1,7 @@
 """Chosen elements of models that are never built, against models that are: bit for bit."""
 
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -185,7 +186,13 @@ def divided(rngs):
     }
 
 
-@pytest.mark.parametrize("values", [moved, divided])
+_OPTIMIZED = pytest.mark.skipif(
+    "optimization_level=0" in os.environ.get("XLA_FLAGS", ""),
+    reason="what XLA makes of a division shows where it optimizes: XLA_FLAGS= pytest",
+)
+
+
+@pytest.mark.parametrize("values", [moved, pytest.param(divided, marks=_OPTIMIZED)])
 def test_values_after_the_initializer(values):
     class Model(nnx.Module):
         def __init__(self, rngs):
