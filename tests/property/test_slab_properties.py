@@ -130,7 +130,8 @@ SHARDED = """
         if dtype == "key":
             x = jax.random.split(jax.random.key(tried), shape)
         else:
-            x = jnp.asarray(np.random.default_rng(tried).normal(size=shape).astype(jnp.dtype(dtype)))
+            drawn = np.random.default_rng(tried).normal(size=shape)
+            x = jnp.asarray(drawn.astype(jnp.dtype(dtype)))
         try:
             y = jax.device_put(x, sharding)
         except ValueError:  # sizes that the mesh does not divide
