@@ -161,7 +161,7 @@ PLANTS = (
           "        [v.unlink() for v in values_files(path.parent, stem)]\n        path.unlink()\n",
           FAULTS),
     Plant("killed runs' files stay", "golden/stale.py",
-          "            path.unlink(missing_ok=True)\n            yield path", "            pass", FAULTS),
+          "            take_away(path)\n            if not", "            if not", FAULTS),
     Plant("a living process's files go", "golden/stale.py",
           "return not _alive(int(made[1]))", "return True", f"{GOLDEN}/test_stale.py"),
     # -- derivations
@@ -310,6 +310,17 @@ PLANTS = (
     Plant("values go whose manifest cannot be read", "golden/stale.py",
           "        return  # nobody knows what that one names", "        used = set()",
           f"{GOLDEN}/test_stale.py"),
+    Plant("a temporary folder of a dead process stays", "golden/stale.py",
+          "            path.unlink(missing_ok=True)\n        temporary.rmdir()", "            pass",
+          f"{GOLDEN}/test_stale.py"),
+    Plant("a folder is emptied behind a link", "golden/stale.py",
+          "if temporary.is_symlink() or not temporary.is_dir():",
+          "if not temporary.is_dir():", f"{GOLDEN}/test_stale.py"),
+    Plant("values are made under another's name", "golden/store.py",
+          'made = folder / "values"', 'made = directory / "values"', FAULTS),
+    Plant("any spread will do for any deviation", "golden/consistency.py",
+          "    if furthest < _UNDERFLOW:", "    if True:",
+          f"{GOLDEN}/test_consistency.py"),
     # -- calls
     Plant("what a call does to its model is not checked", "trace/observed.py",
           'return {**found, "state": _tree(state)} if state else found', "return found", CALLS),
@@ -371,9 +382,10 @@ def main() -> int:
         if not chosen and not survives(control, Path(work), forks):
             print("the tests fail without any defect: what they catch tells nothing")
             return 2
-        for plant in PLANTS:
-            if chosen not in f"{plant.what} {plant.module}":
-                continue
+        plants = [plant for plant in PLANTS if chosen in f"{plant.what} {plant.module}"]
+        if not plants:
+            parser.error(f"no defect has {chosen!r} in its words")
+        for plant in plants:
             told = survives(plant, Path(work), forks)
             print(f"{plant.module}: {plant.what}: {told or 'caught'}", flush=True)
             alive += [plant.what] if told else []
