@@ -1,10 +1,12 @@
-"""Where the time of a test goes that builds and checks a tiny model: fixtures, steps of the check.
+"""Where time goes: in a tiny check, step by step; in a whole session, by parts that add up.
 
-``python -m benchmarks.profile TEST_FILE`` runs it with its steps timed, and prints milliseconds.
+``python -m benchmarks.profile TEST_FILE [OPTION...]`` runs the tests with their steps timed, and
+prints milliseconds: the median of each step, and with ``--whole`` the sum of each part.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -26,6 +28,86 @@ STEPS = {
     "comparing": ("check.verdict", "compare"),
 }
 WHOLE = {"all of the check": ("check.snapshot", "_check")}
+
+
+# The parts of a session: what one spends in another is the other's.
+PARTS = {
+    "calling the constructor": ("check.construct", "construct"),
+    "noting the arguments": ("check.construct", "_before"),
+    "calling it a second time": ("check.construct", "_repeats"),
+    "walking the model": ("check.capture", "flatten"),
+    "hashing its leaves": ("check.capture", "digested"),
+    "reading the golden": ("check.capture", "find"),
+    "looking for what to warn of": ("check.snapshot", "warn"),
+    "comparing": ("check.verdict", "compare"),
+    "tracing": ("trace.build", "trace"),
+    "explaining": ("check.reuse", "explain"),
+    "knowing an explanation again": ("check.reuse", "_of_mismatch"),
+    "making a golden ready": ("golden.store", "stage"),
+    "the rest of the check": ("check.snapshot", "_check"),
+    "putting goldens in place": ("check.agreement", "settle"),
+    "the text of failures": ("hooks.testrun", "_told"),
+    "the end of the session": ("hooks.session", "Ending.finish"),
+}
+
+BEFORE, BODY, FIXTURES = "importing the plugin, JAX and Flax", "the tests themselves", "fixtures"
+REST = "pytest itself"
+
+
+class Whole:
+    """A plugin that charges each moment of a session to one part of it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stack = [REST]
+        self._since = time.perf_counter()
+        for what, (module, name) in PARTS.items():
+            self._time(what, importlib.import_module(f"pytest_nnxrng.{module}"), name)
+        self.switch(BEFORE)
+
+    def switch(self, part: str) -> None:
+        """What ran until now is charged to ``part``."""
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._since
+        self._since = now
+
+    def inside(self, part: str) -> Generator[None]:
+        self.switch(self._stack[-1])
+        self._stack.append(part)
+        try:
+            yield
+        finally:
+            self.switch(self._stack.pop())
+
+    def _time(self, what: str, owner: Any, name: str) -> None:
+        if "." in name:
+            first, _, name = name.partition(".")
+            owner = getattr(owner, first)
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with contextlib.contextmanager(self.inside)(what):
+                return function(*args, **kwargs)
+
+        setattr(owner, name, timed)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self) -> Generator[None, Any, Any]:
+        with contextlib.contextmanager(self.inside)(FIXTURES):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self) -> Generator[None, Any, Any]:
+        with contextlib.contextmanager(self.inside)(BODY):
+            return (yield)
+
+    def milliseconds(self) -> dict[str, float]:
+        """What each part took, and all of it."""
+        self.switch(REST)
+        return {part: 1000 * seconds for part, seconds in self.seconds.items()} | {
+            "all": 1000 * sum(self.seconds.values())
+        }
 
 
 class Timed:
@@ -78,9 +160,10 @@ class Timed:
 
 
 def main() -> None:
-    timed = Timed()
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "pytest_nnxrng.plugin", sys.argv[1]]
-    code = pytest.main(arguments, plugins=[timed])
+    given = sys.argv[1:]
+    timed = Whole() if "--whole" in given else Timed()
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "pytest_nnxrng.plugin"]
+    code = pytest.main([*arguments, *[x for x in given if x != "--whole"]], plugins=[timed])
     print(json.dumps(timed.milliseconds()))
     raise SystemExit(int(code))
 

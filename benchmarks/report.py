@@ -72,11 +72,27 @@ def text(found: dict[str, Any]) -> str:
     if where := found.get("tiny", {}).get("where"):
         rows = [f"  {part:32}{number:>8.2f}" for part, number in where.items()]
         parts.append("\n".join(["A test that builds and checks a tiny model, in ms", *rows]))
+    if profile := found.get("profile"):
+        parts.append(_profile(profile))
     if synced := found.get("synced"):
         rows = [f"  {kind:32}{synced[kind]['wall']:>8.2f}" for kind in ("synced", "not synced")]
         parts.append("\n".join([f"An update of {synced['goldens']} goldens, in s", *rows]))
     parts.append("\n".join(["Against the bars", *map(_bar, bars(found))]))
     return "\n\n".join(parts)
+
+
+def _profile(found: dict[str, Any]) -> str:
+    """A column for each kind of session, the parts that take longest first."""
+    kinds = ("passing", "failing", "updating")
+    parts = sorted({part for kind in kinds for part in found[kind]} - {"all"})
+    parts.sort(key=lambda part: -max(found[kind].get(part, 0.0) for kind in kinds))
+    head = f"  {'':38}" + "".join(f"{kind:>10}" for kind in kinds)
+    rows = [
+        f"  {part:38}" + "".join(f"{found[kind].get(part, 0.0):>10.0f}" for kind in kinds)
+        for part in (*parts, "all")
+    ]
+    title = f"A session of {found['tests']} tests that build, check and call a tiny model, in ms"
+    return "\n".join([title, head, *rows])
 
 
 def _contest(rows: list[dict[str, Any]], size: int, dtype: str) -> str:

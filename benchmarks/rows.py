@@ -370,6 +370,12 @@ def whole_runs(folder: Path, extent: Extent, say: Say) -> Row:
     return row
 
 
+def profile(folder: Path, extent: Extent, say: Say) -> Row:
+    """Where whole sessions go: passing, failing, updating."""
+    say("where whole sessions go")
+    return runs.profile(folder, runs.TESTS)
+
+
 def page(folder: Path, extent: Extent, say: Say) -> Row:
     """The page of a thousand checks in a browser, where there is one."""
     say("the page of 1,000 checks")
@@ -389,5 +395,6 @@ ROWS: dict[str, Callable[[Path, Extent, Say], Any]] = {
     "goldens": by_goldens,
     "synced": synced,
     "runs": whole_runs,
+    "profile": profile,
     "page": page,
 }

@@ -80,6 +80,20 @@ def failing(folder: Path, repetitions: int) -> dict[str, Any]:
     return {"tests": TESTS, **_medians(found)}
 
 
+def profile(folder: Path, tests: int) -> dict[str, Any]:
+    """Where a session goes, in ms by parts that add up: the tests pass, fail, and are written."""
+    here = _project(folder / "profile", MODEL, tests)
+    found: dict[str, Any] = {"tests": tests}
+    found["updating"] = sessions.milliseconds(here, "--whole", UPDATE)
+    found["passing"] = sessions.milliseconds(here, "--whole")
+    os.environ["CHANGED"] = "1"
+    try:
+        found["failing"] = sessions.milliseconds(here, "--whole", "--tb=short", expect=1)
+    finally:
+        del os.environ["CHANGED"]
+    return found
+
+
 def workers(folder: Path, repetitions: int, tests: int) -> dict[str, Any]:
     """The same checks in one process and in two."""
     here = _project(folder / "workers", MODEL, tests)

@@ -42,12 +42,12 @@ def write(folder: Path, text: str, name: str = "test_it.py") -> Path:
     return folder
 
 
-def milliseconds(folder: Path, name: str = "test_it.py") -> dict[str, float]:
+def milliseconds(folder: Path, *options: str, expect: int = 0) -> dict[str, float]:
     """Where the time of the tests in ``folder`` goes, as ``benchmarks.profile`` tells it."""
-    command = [sys.executable, "-m", "benchmarks.profile", name]
-    done = subprocess.run(
-        command, cwd=folder, env=_environ(), capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-m", "benchmarks.profile", "test_it.py", *options]
+    done = subprocess.run(command, cwd=folder, env=_environ(), capture_output=True, text=True)
+    if done.returncode != expect:
+        raise RuntimeError(f"pytest failed in {folder}:\n{done.stdout[-2000:]}{done.stderr}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
