@@ -25,8 +25,9 @@ class Leaf:
     (words,)). It is None when there are no elements to read: an abstract leaf, or values
     that the golden does not store. Elements that lie on several devices also come as
     ``slabs``, which ``contents`` prefers: ``read`` then puts the whole leaf together.
-    ``spots`` are a few elements as text (``spot_text``). ``kept`` values are those of an earlier
-    golden, of another environment or initializer.
+    ``type`` is the name of its Variable's class, without bases: what is a Param is known in
+    `nnx.flatten` alone. ``spots`` are a few elements as text (`leaf.spots`). ``kept`` values are
+    those of an earlier golden, of another environment or initializer.
     """
 
     path: str

@@ -247,6 +247,21 @@ class TestOutputs:
         assert words(model) <= {"renamed", "variable_type"}
         assert words(output) == {"forward"}
 
+    @pytest.mark.parametrize(("then", "now"), [((None, "x"), ("x", None)), (None, ("x", None))])
+    def test_other_metadata_of_a_sharding(self, bench: Bench, then: Any, now: Any) -> None:
+        known = "out_sharding" if hasattr(nnx, "use_eager_sharding") else "sharding_names"
+
+        def body(names: Any) -> Any:
+            metadata = {} if names is None else {known: names, "eager_sharding": False}
+
+            def check(snapshot: Any) -> None:
+                snapshot(sharding=True).check(nnx.Param(jnp.ones((2, 4)), **metadata))
+
+            return check
+
+        bench.write(body(then))
+        assert words(*bench.causes(body(now))) == {"sharding"}
+
     def test_gradients_follow_from_a_model_or_from_its_loss(self, bench: Bench) -> None:
         def body(seed: int, power: int) -> Any:
             def check(snapshot: Any) -> None:

@@ -13,6 +13,7 @@ from pytest_nnxrng.why.words import CAUSES, MEANINGS, parse
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = DOCS / "reference" / "causes.md"
+TESTS = Path(__file__).parents[2]
 PROOFS = DOCS / "explanation" / "proofs.md"
 
 
@@ -29,6 +30,12 @@ def test_each_cause_has_its_proof_in_the_documentation():
         word for row in table.splitlines() for word in re.findall(r"`(\w+)`", row.split("|")[1])
     ]
     assert sorted(told) == sorted(set(CAUSES) - {"unknown"}), "unknown is what nothing proves"
+
+
+def test_each_cause_has_a_mutation():
+    texts = [path.read_text(encoding="utf-8") for path in (TESTS / "causes").glob("test_*.py")]
+    named = {word for text in texts for word in re.findall(r'"(\w+)"', text)}
+    assert not set(CAUSES) - named, "of these tests/causes has none"
 
 
 def test_what_sets_a_word_apart_is_told_in_its_row():
