@@ -82,7 +82,7 @@ def exact(a: np.ndarray, b: np.ndarray, leaf: Leaf) -> Numbers:
             expected=str(a.reshape(-1)[pick]),
             obtained=str(b.reshape(-1)[pick]),
         )
-    x, y = (_native(array.reshape(-1)) for array in (a, b))
+    x, y = a.reshape(-1), b.reshape(-1)
     unsigned = f"u{x.dtype.itemsize}"
     # Unsigned, a difference of signed integers wraps to the true distance.
     gap = np.maximum(x, y).view(unsigned) - np.minimum(x, y).view(unsigned)
@@ -95,12 +95,6 @@ def exact(a: np.ndarray, b: np.ndarray, leaf: Leaf) -> Numbers:
         expected=str(a.reshape(-1)[at].item()),
         obtained=str(b.reshape(-1)[at].item()),
     )
-
-
-def _native(integers: np.ndarray) -> np.ndarray:
-    if integers.dtype.kind == "b":
-        return integers.view(np.uint8)
-    return integers if integers.dtype.isbuiltin else integers.astype(np.int16)
 
 
 def _index(at: int, leaf: Leaf) -> tuple[int, ...]:

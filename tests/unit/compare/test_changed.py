@@ -50,6 +50,32 @@ def test_another_release_of_flax_may_know_other_attributes_of_its_own_layers():
     assert changed({"": {"class": "N"}}, users, same_library=False) == (Change("", "x", None, 2),)
 
 
+def test_all_modules_that_changed_are_told_in_their_order():
+    old = {"a": {"class": "N", "x": 1}, "b": {"class": "N", "x": 1}, "c": {"class": "N"}}
+    new = {"a": {"class": "N", "x": 2}, "b": {"class": "N", "x": 3}, "d": {"class": ""}}
+    assert of(old, new) == [
+        *(Change("a", "x", 1, 2), Change("b", "x", 1, 3)),
+        *(Change("c", "class", "N", None), Change("d", "class", None, "")),
+    ]
+    assert of({}, {"d": {"x": 1}}) == [Change("d", "class", None, "")], "a class without a name"
+
+
+def test_the_value_itself_is_told_unless_a_leaf_of_it_moved():
+    assert of({}, {"": NET}) == [Change("", "class", None, "Net")]
+    assert of({}, {"": NET}, ("kernel",)) == []
+
+
+def test_a_list_is_not_what_is_no_list():
+    assert attribute([1], "1") == [Change("", "x", [1], "1")]
+    assert attribute("ab", ["a", "b"]) == [Change("", "x", "ab", ["a", "b"])]
+
+
+def test_a_module_under_another_path_is_told_of_what_it_alone_has():
+    old, new = {"a.drop": DROPOUT}, {"b.drop": {**DROPOUT, "deterministic": True}}
+    found = renamed(alone(old, Modules(new)), {"a.up.kernel": "b.up.kernel"})
+    assert found == (Change("b.drop", "deterministic", None, True),)
+
+
 def test_a_module_without_leaves_that_came_or_went_is_told():
     old, new = {"": NET, "a": DROPOUT}, {"": NET, "b": DROPOUT}
     assert of(old, new) == [

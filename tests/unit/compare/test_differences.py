@@ -11,6 +11,7 @@ from pytest_nnxrng.compare.tolerance import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf
+from pytest_nnxrng.leaf.spots import encode
 
 EXACT = Tolerance({}, exact=True)
 ZERO = Tolerance({"*": 0.0})
@@ -238,6 +239,31 @@ def test_what_is_abstract_still_has_a_derivation(other, more, found):
     assert kinds(golden, golden.but(**other), **more) == found
 
 
+def test_values_that_are_proven_match_and_are_counted_apart():
+    golden = abstract(leaf([1, 2]))
+    found = compare((golden,), (golden,), EXACT, proven=["x"])
+    assert found == Comparison(matched=("x",), proven=("x",))
+    assert compare((golden,), (golden,), EXACT, proven=["y"]) == Comparison(unread=("x",))
+
+
+def spots(values):
+    return encode(values, values.dtype.name, values.shape)
+
+
+@pytest.mark.parametrize(("moved", "rounded"), [(0.0, ()), (1e-7, ("x",))])
+def test_spots_match_by_bits_or_by_rounding(moved, rounded):
+    values = np.linspace(1, 2, 8, dtype=np.float32)
+    old = abstract(leaf(values)).but(spots=spots(values))
+    new = abstract(leaf(values)).but(spots=spots(values * np.float32(1 + moved)))
+    found = compare((old,), (new,), TOL)
+    assert found.spotted == ("x",)
+    assert found.matched == (() if rounded else ("x",))
+    assert tuple(found.rounded) == rounded
+    for numbers_ in found.rounded.values():
+        assert numbers_.differing
+    assert not compare((old,), (new.but(spots=spots(values + 1)),), TOL).matches
+
+
 def unstored(made):
     return Leaf(
         made.path, made.type, made.shape, made.dtype, digest=made.digest, stored=False
@@ -447,6 +473,45 @@ def test_any_bits_raise_no_warning(name):
     assert found.total == 4096
 
 
+# -- floats of 8 bits and fewer, which move by steps -----------------------------------------
+
+
+def narrow(*values):
+    return np.array(values).astype(ml_dtypes.float8_e4m3fn)  # 1.0, 1.125; 16, 18, 20
+
+
+def test_a_narrow_float_may_move_by_a_step_of_its_own():
+    steps = Tolerance({})
+    assert numbers(narrow(1, 16), narrow(1.125, 18), steps).is_rounding
+    found = numbers(narrow(1, 16), narrow(1.25, 18), steps)
+    assert not found.is_rounding
+    assert (found.index, found.worst, found.allowed) == ((0,), 0.25, 0.125)
+    assert not numbers(narrow(1, 16), narrow(1, 20), steps).is_rounding
+
+
+def test_a_narrow_float_may_move_by_what_is_allowed_in_absolute_terms():
+    found = numbers(narrow(1, 16), narrow(1.25, 18), Tolerance({}, atol=0.25))
+    assert found.is_rounding, "16 still may move by a step, which is more"
+    assert not numbers(narrow(1, 16), narrow(1.5, 18), Tolerance({}, atol=0.25)).is_rounding
+
+
+def test_a_narrow_float_for_which_something_is_said_has_that():
+    said = Tolerance({"float8_e4m3fn": 0.01})
+    less = Tolerance({"float8_e4m3fn": 1e-3})
+    assert not numbers(narrow(1, 16), narrow(1.125, 16), less).is_rounding
+    assert numbers(narrow(1, 16), narrow(1.125, 16), said).is_rounding, "0.01 of 16"
+    assert not numbers(narrow(1, 16), narrow(1, 16.0 + 2), said).is_rounding
+
+
+def test_the_worst_is_what_is_furthest_over_what_is_allowed_there():
+    a = np.array([0.5, 100, 3, -1e9], np.float32)  # the mask is set aside: others have their scale
+    b = np.array([0.5, 100.5, 3, -1.1e9], np.float32)
+    assert numbers(a, b, Tolerance({"*": 1e-4})).index == (3,)
+    c = np.array([0.9, 100, 3, -1e9 - 1e4], np.float32)
+    found = numbers(a, c, Tolerance({"*": 1e-4}))
+    assert (found.index, found.expected) == ((0,), "0.5"), "the mask moved further, and is rounding"
+
+
 # -- what does not round -------------------------------------------------------------------
 
 
@@ -557,6 +622,7 @@ def test_ulp_of_narrow_floats(dtype, a, b, ulp):
         ("float16", "0.09998"),
         ("bfloat16", "0.1001"),
         ("float32", "0.100000001"),
+        ("float64", "0.10000000000000001"),
         ("float8_e5m2", "0.0938"),
     ],
 )

@@ -59,6 +59,29 @@ def test_what_the_user_sets():
     assert allowed(CPU, CPU, strict=True) == 2e-6
 
 
+def test_a_build_has_the_tolerance_of_weights_and_all_else_that_of_outputs():
+    assert allowed(CPU, CPU, "init", "bfloat16") == 1.6e-2
+    assert allowed(CPU, CPU, "value", "bfloat16") == 3e-2
+    assert allowed(CPU, CPU, "call", "bfloat16") == 3e-2
+    mine = {"weights_tol": {"bfloat16": 0.1}, "outputs_tol": {"bfloat16": 0.2}}
+    assert allowed(CPU, CPU, "init", "bfloat16", **mine) == 0.1
+    assert allowed(CPU, CPU, "value", "bfloat16", **mine) == 0.2
+    assert allowed(CPU, GPU, "init") == allowed(CPU, CPU, "init"), (
+        "weights are drawn, not multiplied"
+    )
+
+
+def test_the_options_of_a_check_come_last():
+    assert allowed(CPU, GPU, options={"tol": {"float32": 1e-9}}, strict=True) == 1e-9
+    assert allowed(CPU, CPU, options={"tol": {"float32": 1e-9}}, dtype="float64") == 1e-10
+    assert allowed(CPU, CPU, options={"tol": 1e-9}, dtype="float64") == 1e-9
+    made = tolerance(Settings(), "value", CPU, CPU)
+    assert (made.atol, made.exact) == (0.0, False)
+    made = tolerance(Settings(), "value", CPU, CPU, atol=1, exact=True)
+    assert (made.atol, made.exact) == (1.0, True)
+    assert isinstance(made.atol, float)
+
+
 @pytest.mark.parametrize("precision", [None, "default", "high", "bfloat16", "tensorfloat32"])
 def test_a_gpu_multiplies_in_fewer_bits_unless_told_otherwise(precision):
     assert reduced(GPU | {"jax_default_matmul_precision": precision})
