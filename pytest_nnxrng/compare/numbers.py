@@ -98,7 +98,7 @@ def exact(a: np.ndarray, b: np.ndarray, leaf: Leaf) -> Numbers:
 
 
 def _index(at: int, leaf: Leaf) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(at, leaf.shape)) if leaf.shape else ()
+    return tuple(int(i) for i in np.unravel_index(at, leaf.shape))
 
 
 # Signalling NaNs, and float64 near its end: neither is worth a warning.

@@ -63,7 +63,7 @@ class Tolerance:
 
     def by_steps(self, dtype: str) -> bool:
         """Whether an element may move by a step of its own format, whatever the others are."""
-        if self.exact or not is_inexact(dtype) or not is_small_float(dtype):
+        if self.exact or not is_small_float(dtype):
             return False
         return self.relative.keys().isdisjoint((dtype, "*"))
 

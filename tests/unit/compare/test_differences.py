@@ -11,7 +11,8 @@ from pytest_nnxrng.compare.tolerance import OUTPUTS, STRICT, WEIGHTS, Tolerance
 from pytest_nnxrng.leaf.digest import digest
 from pytest_nnxrng.leaf.dtypes import dtype_of
 from pytest_nnxrng.leaf.leaf import Leaf
-from pytest_nnxrng.leaf.spots import encode
+from pytest_nnxrng.leaf.placement import Placement
+from pytest_nnxrng.leaf.spots import COUNT, chosen, encode
 
 EXACT = Tolerance({}, exact=True)
 ZERO = Tolerance({"*": 0.0})
@@ -126,6 +127,43 @@ def test_sharding_is_checked_when_asked_for():
     assert kinds(a, b) == []
     assert kinds(a, leaf([1]), sharding=True) == [("sharding",)]
     assert kinds(a, a, sharding=True) == []
+
+
+def test_a_golden_that_records_the_sharding_of_a_leaf_records_that_of_all():
+    some = leaf([1]).but(sharding=("a",)), leaf([2], "y")
+    none = leaf([1]), leaf([2], "y")
+    both = leaf([1]).but(sharding=("a",)), leaf([2], "y").but(sharding=("b",))
+    found = compare(some, both, EXACT, sharding=True).differences
+    assert [(d.path, d.kinds) for d in found] == [("y", ("sharding",))]
+    assert compare(some, some, EXACT, sharding=True).matches
+    assert not compare(some, none, EXACT, sharding=True).matches
+    assert compare(some, both, EXACT).matches, "nobody asked for it"
+
+
+def test_where_the_slices_of_a_leaf_lie_is_a_part_of_its_sharding():
+    def on(spec):
+        return leaf([1]).but(sharding=(), placed=Placement(spec))
+
+    assert compare((on(("data",)),), (on(("data",)),), EXACT, sharding=True).matches
+    assert kinds(on(("data",)), on((None,)), sharding=True) == [("sharding",)]
+    assert kinds(on(("data",)), on((None,))) == []
+
+
+def test_a_difference_has_both_sides():
+    a, b = leaf([1]), leaf([2])
+    (difference,) = compare((a,), (b,), EXACT).differences
+    assert (difference.expected, difference.obtained) == (a, b)
+
+
+@pytest.mark.parametrize(("size", "found"), [(COUNT, []), (COUNT + 1, [("derivation",)])])
+def test_of_a_small_leaf_the_spots_are_all_that_there_is(size, found):
+    values = np.arange(size, dtype=np.float32)
+    golden = abstract(leaf(values)).but(
+        spots=encode(values[list(chosen(size, COUNT))], "float32", (size,)),
+        draws=("params#0",),
+        initializer="ab",
+    )
+    assert kinds(golden, golden.but(initializer="cd")) == found
 
 
 @pytest.mark.parametrize("rng", [True, False])
@@ -283,7 +321,7 @@ def test_values_that_are_not_stored_differ_without_numbers():
 def test_a_run_s_digest_is_made_where_it_has_none():
     a = leaf([1, 2])
     fresh = Leaf("x", "Param", a.shape, a.dtype, read=a.read)
-    assert compare((a,), (fresh,), EXACT).matched == ("x",)
+    assert compare((a,), (fresh,), EXACT) == Comparison(matched=("x",))
     fresh = Leaf("x", "Param", a.shape, a.dtype, read=lambda: a.read() + 1)
     assert not compare((a,), (fresh,), EXACT).matches
 
