@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -25,7 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 8  # seconds of nnx_process_timeout
+LIMIT = 5  # seconds of nnx_process_timeout: less than JAX gives a process that is silent
+MEET = 30  # seconds that JAX gives its processes to meet
 ENDS = 60  # seconds after the attack in which every process that was not attacked has ended
 KINDS = ("delayed", "stopped", "killed")
 # What a survivor may say. The first three are ours, of a check, of a step, and of a collective.
@@ -70,6 +72,7 @@ class Run:
     victim: int
     after: float
     lasts: float
+    told: str = ""
     losses: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -98,6 +101,7 @@ def start(folder: Path, count: int, *options: str) -> list[subprocess.Popen[byte
             "COORDINATOR": coordinator,
             "PROCESSES": str(count),
             "PROCESS": str(number),
+            "MEET": str(MEET),
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(ROOT),
         }
@@ -156,16 +160,18 @@ def _told(run: Run, folder: Path, processes: list[subprocess.Popen[bytes]], reac
             ends.append("passed")
         elif any(said in text for said in OURS):
             ends.append("our message")
-        elif "test_it.py" not in text:
-            ends.append("before the first test")  # while JAX's processes were meeting
+        elif re.search(r"\[ *\d+%\]|test_it\.py", text) is None:
+            ends.append("while JAX's processes met")
         else:
             ends.append("JAX's own end")
+            run.told = (_REASON.search(text) or _REASON.search("Error: unknown"))[0]  # type: ignore[index]
     if not reached and set(ends) != {"passed"}:
         run.losses.append(f"nothing was done, and they ended with {ends}")
     return "the run was over" if not reached else min(ends, key=_ORDER.index)
 
 
-_ORDER = ("JAX's own end", "before the first test", "our message", "passed")
+_REASON = re.compile(r"[A-Za-z]*(?:Error|FATAL|Terminating process)\b.{0,90}")
+_ORDER = ("JAX's own end", "while JAX's processes met", "our message", "passed")
 
 
 def main() -> int:
@@ -198,7 +204,7 @@ def main() -> int:
             told[run.kind, end] += 1
             if _goldens(folder) != kept:
                 run.losses.append("goldens are not what they were")
-            print(f"{run}: {end}", *run.losses, sep="; ", flush=True)
+            print(f"{run}: {end}", *filter(None, [run.told]), *run.losses, sep="; ", flush=True)
             if run.losses:
                 losses.append(run)
                 for path in folder.glob("out*"):

@@ -23,7 +23,11 @@ if "PROCESS" in os.environ:
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     known = inspect.signature(jax.distributed.initialize).parameters
-    soon = {"heartbeat_timeout_seconds": 10, "shutdown_timeout_seconds": 10}
+    soon = {
+        "heartbeat_timeout_seconds": 10,
+        "shutdown_timeout_seconds": 10,
+        "initialization_timeout": int(os.environ.get("MEET", "300")),
+    }
     jax.distributed.initialize(
         os.environ["COORDINATOR"],
         int(os.environ["PROCESSES"]),
