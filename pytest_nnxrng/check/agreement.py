@@ -50,6 +50,7 @@ def at(checks: TestChecks, step: str) -> None:
       SnapshotError: when they are not; the message says which does what.
       LostProcess: when one does not answer.
     """
+    __tracebackhide__ = True
     if processes.count() > 1:
         _compare(_meet(checks, step, {"options": _options(checks)}))
 
@@ -61,6 +62,7 @@ def before(checks: TestChecks, name: str, found: Found, flat: Flat) -> None:
       SnapshotError: when they are not; the message says which does what.
       LostProcess: when one does not answer.
     """
+    __tracebackhide__ = True
     if processes.count() < 2:
         return
     rows = [(x.path, x.type, x.shape, x.dtype, x.slabs is not None) for x in flat.leaves]
@@ -73,6 +75,7 @@ def before(checks: TestChecks, name: str, found: Found, flat: Flat) -> None:
 
 
 def _compare(words: tuple[_Word, ...]) -> None:
+    __tracebackhide__ = True
     for number, word in enumerate(words):
         for part, told in _DIFFERENT.items():
             if word.state.get(part) != words[0].state.get(part):
@@ -100,6 +103,7 @@ def after(checks: TestChecks, name: str, leaves: tuple[Leaf, ...]) -> None:
       SnapshotError: when they have not; the message names the leaves.
       LostProcess: when one does not answer.
     """
+    __tracebackhide__ = True
     if processes.count() < 2:
         return
     digests = [leaf.digest or "0" * 32 for leaf in leaves]
@@ -174,6 +178,7 @@ def settle(checks: TestChecks, outcome: Outcome) -> list[tuple[Result, OSError]]
 def _meet(
     checks: TestChecks, step: str, state: Mapping[str, str], told: str = ""
 ) -> tuple[_Word, ...]:
+    __tracebackhide__ = True
     at = f"{checks.test_file.name}::{checks.identity.label}"[:500]
     words = tuple(map(_parse, processes.exchange(_message(_Word(at, step, state, told)))))
     for number, word in enumerate(words):

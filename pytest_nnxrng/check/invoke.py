@@ -109,6 +109,7 @@ class _Method:
         self._name = name
 
     def __call__(self, model: Any, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         return (
             model(*args, **kwargs) if self._name == CALL else self._method(model)(*args, **kwargs)
         )
@@ -134,6 +135,7 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         return function(*args, **kwargs)
 
     return call

@@ -43,6 +43,7 @@ def wanted(also: Any) -> dict[str, Mesh | None]:
     Raises:
       SnapshotError: for a word that names no way, or what is not a mesh.
     """
+    __tracebackhide__ = True
     given = also if isinstance(also, Mapping) else None
     words = (
         [also] if isinstance(also, str) else list(also) if isinstance(also, Iterable) else [also]

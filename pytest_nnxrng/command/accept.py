@@ -16,6 +16,7 @@ from pytest_nnxrng.command.proposal import (
     Proposal,
     Selection,
     State,
+    causes,
     find_root,
     plan,
     selected,
@@ -230,7 +231,7 @@ def _end(
     for target, reason in outcome.refused.items():
         if target in {p.target for p in wanted}:
             screen.say(f"refused: {target}: {reason}", "red")
-    screen.say(_sentence(chosen, wanted, outcome, args, len(left)))
+    screen.say(_sentence(made, chosen, wanted, outcome, args, len(left)))
     if behind := followers(made, left, outcome.written):
         screen.say(_left_behind(made, behind, args), "yellow")
     if left and not args.dry_run:
@@ -255,7 +256,22 @@ def _left_behind(made: Plan, behind: Sequence[Proposal], args: argparse.Namespac
     )
 
 
+def _nothing(made: Plan, args: argparse.Namespace) -> str:
+    """Why a selection chose nothing: what moved each golden must be named whole."""
+    named = causes(made, args.cause)
+    partly = [p for p in made.of(State.PENDING) if named & {*p.changes}]
+    if not partly or args.test or args.golden:
+        return "Nothing in the report is of this selection. What there is: nnxrng pending"
+    every = sorted({number for proposal in partly for number in proposal.changes})
+    return (
+        f"Nothing is of this selection alone: {plural(len(partly), 'golden')} moved by something "
+        f"else, too, which must be named with it: --cause {','.join(map(str, every))}. What there "
+        "is: nnxrng pending"
+    )
+
+
 def _sentence(
+    made: Plan,
     chosen: Sequence[Proposal],
     wanted: Sequence[Proposal],
     outcome: Outcome,
@@ -263,7 +279,7 @@ def _sentence(
     left: int,
 ) -> str:
     if not chosen:
-        return "Nothing in the report is of this selection. What there is: nnxrng pending"
+        return _nothing(made, args)
     if args.dry_run:
         return f"Would write {plural(len(wanted), 'golden')}; nothing was written."
     if outcome.refused and not args.keep_going and not outcome.written:

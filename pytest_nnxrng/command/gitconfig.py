@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     screen.say("Now goldens need this line in .gitattributes:")
     screen.line(f"  {ATTRIBUTES}", "green")
     screen.say("git diff and git log -p then show their rows, and the causes are told by:")
-    screen.line("  git difftool --tool=nnxrng --no-prompt")
+    screen.line("  git difftool --tool=nnxrng --no-prompt -- '*__nnx_snapshots__*.json'")
     return 0
 
 

@@ -177,7 +177,7 @@ def selected(plan: Plan, selection: Selection) -> list[Proposal]:
     Raises:
       Trouble: for a cause that there is none of.
     """
-    numbers = _numbers(plan, selection.causes)
+    numbers = causes(plan, selection.causes)
     goldens = [_goldens(plan, text) for text in selection.goldens]
     return [
         proposal
@@ -189,9 +189,14 @@ def selected(plan: Plan, selection: Selection) -> list[Proposal]:
     ]
 
 
-def _numbers(plan: Plan, causes: Iterable[str]) -> set[int]:
+def causes(plan: Plan, texts: Iterable[str]) -> set[int]:
+    """The numbers of the changes that these name: numbers, words, ids or texts.
+
+    Raises:
+      Trouble: for a cause that there is none of.
+    """
     found: set[int] = set()
-    for text in causes:
+    for text in texts:
         whole = [c.number for c in plan.changes if text in (c.text, f"{c.word}: {c.text}")]
         for part in [] if whole else map(str.strip, text.split(",")):
             here = [c.number for c in plan.changes if part in (str(c.number), c.accepted_as, c.id)]

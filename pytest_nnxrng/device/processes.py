@@ -41,6 +41,7 @@ def total(words: np.ndarray) -> np.ndarray:
     Raises:
       LostProcess: when another process does not take part in time.
     """
+    __tracebackhide__ = True
     assert words.dtype == np.uint32
     return _within(LIMIT.get(), lambda: _total(words))
 
@@ -51,6 +52,7 @@ def exchange(message: str) -> tuple[str, ...]:
     Raises:
       LostProcess: when another process does not take part in time.
     """
+    __tracebackhide__ = True
     text = message.encode()[:LONGEST]
     slots = np.zeros((count(), LONGEST), np.uint8)
     slots[index(), : len(text)] = np.frombuffer(text, np.uint8)
@@ -85,6 +87,7 @@ def _sum() -> Callable[[jax.Array], jax.Array]:
 
 def _within(seconds: float, work: Callable[[], np.ndarray]) -> np.ndarray:
     """Do it in a thread of its own, free of the test's mesh and flags, and wait so long."""
+    __tracebackhide__ = True
     done: list[Any] = []
 
     def run() -> None:

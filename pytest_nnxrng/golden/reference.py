@@ -129,6 +129,7 @@ def reference(
     Raises:
       BadReference: when it cannot be read, or two of their names lead to one of ours.
     """
+    __tracebackhide__ = True
     given = _read(source)
     shown = "a mapping" if isinstance(source, Mapping) else os.fspath(source)
     patterns = (transpose,) if isinstance(transpose, str) else tuple(transpose)
@@ -153,6 +154,7 @@ def called(theirs: Iterable[str], names: Names) -> dict[str, str | None]:
     Raises:
       BadReference: for names that are not there, and patterns that are none.
     """
+    __tracebackhide__ = True
     every = list(theirs)
     if names is None:
         return {name: name for name in every}
@@ -169,6 +171,7 @@ def called(theirs: Iterable[str], names: Names) -> dict[str, str | None]:
 
 
 def _substituted(name: str, pairs: Iterable[tuple[re.Pattern[str], str]]) -> str:
+    __tracebackhide__ = True
     for pattern, instead in pairs:
         try:
             name = pattern.sub(instead, name)
@@ -180,6 +183,7 @@ def _substituted(name: str, pairs: Iterable[tuple[re.Pattern[str], str]]) -> str
 
 
 def _compiled(pattern: str, what: str) -> re.Pattern[str]:
+    __tracebackhide__ = True
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
@@ -192,6 +196,7 @@ def renamed(leaves: Iterable[Leaf], names: Names) -> tuple[Leaf, ...]:
     Raises:
       BadReference: when two get one name.
     """
+    __tracebackhide__ = True
     given = {leaf.path: leaf for leaf in leaves}
     made: dict[str, Leaf] = {}
     for theirs, ours in called(given, names).items():
@@ -207,6 +212,7 @@ def renamed(leaves: Iterable[Leaf], names: Names) -> tuple[Leaf, ...]:
 
 
 def _read(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     if isinstance(source, Mapping):
         return {str(name): _tensor(str(name), value) for name, value in source.items()}
     path = Path(source)
@@ -232,6 +238,7 @@ def _read(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Tenso
 
 
 def _tensor(name: str, value: Any) -> Tensor:
+    __tracebackhide__ = True
     array = np.asarray(value)
     try:
         dtype_of(str(array.dtype))
@@ -241,6 +248,7 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def _folder(path: Path) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     indices, files = sorted(path.glob(f"*{_INDEX}")), sorted(path.glob("*.safetensors"))
     if len(indices) == 1:
         return _shards(indices[0])
@@ -250,6 +258,7 @@ def _folder(path: Path) -> dict[str, Tensor]:
 
 
 def _shards(index: Path) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     row = json.loads(index.read_text(encoding="utf-8"))
     places = row.get("weight_map") if isinstance(row, dict) else None
     if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
@@ -268,6 +277,7 @@ def _shards(index: Path) -> dict[str, Tensor]:
 
 
 def _together(shards: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     found: dict[str, Tensor] = {}
     for file, tensors in shards.items():
         twice = found.keys() & tensors.keys()
@@ -278,6 +288,7 @@ def _together(shards: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     from safetensors import safe_open
 
     found = {}
@@ -301,6 +312,7 @@ def _reader(path: Path, name: str) -> Reader:
 
 
 def _npz(path: Path) -> dict[str, Tensor]:
+    __tracebackhide__ = True
     with np.load(path, allow_pickle=False) as file:
         return {name: _tensor(name, file[name]) for name in file.files}
 
@@ -311,6 +323,7 @@ def _orbax(folder: Path) -> dict[str, Any]:
     Raises:
       BadReference: when there is no orbax, or no checkpoint.
     """
+    __tracebackhide__ = True
     try:
         import orbax.checkpoint as ocp
     except ImportError:

@@ -149,9 +149,9 @@ def read(config: pytest.Config) -> Settings:
     return Settings(
         seed=settings.seed(first(option("nnx_seed"), ini("nnx_seed"), 0), source),
         mode=Mode(
-            option("nnx_update_snapshots") or bool(only),
+            option("nnx_update_snapshots") or only is not None,
             option("nnx_refresh_snapshots"),
-            _causes(only) if only else frozenset(),
+            _causes(only) if only is not None else frozenset(),
             option("nnx_move_snapshots"),
         ),
         prune=option("nnx_prune_snapshots"),

@@ -79,6 +79,7 @@ def _is_method(value: Any) -> bool:
 def _seen(name: str, method: Any, around: Around, stack: list[Any], thread: int) -> Any:
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         bound = method.__get__(self, type(self))
         if threading.get_ident() != thread or (stack and stack[-1] is self):
             return bound(*args, **kwargs)
@@ -114,12 +115,14 @@ class Recorder:
 
     def run(self, call: Callable[[], Any]) -> Any:
         """What ``call`` gives, with its modules' calls recorded."""
+        __tracebackhide__ = True
         with wrapped(self.nodes, self._around):
             return call()
 
     def _around(
         self, module: Any, method: str, call: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
+        __tracebackhide__ = True
         place = self.places.get(id(module))
         if place is None:
             return call(*args, **kwargs)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_nnxrng.run.outcomes import Check
-from pytest_nnxrng.why.words import KEYED, NOT_JUDGED, change_id
+from pytest_nnxrng.why.words import FOLLOWS, KEYED, NOT_JUDGED, change_id
 
 _SHORT = {
     "missing": "there is no golden yet",
@@ -26,6 +26,7 @@ class Finding:
     the line of the first check that it failed, with its ``keymap`` where keys moved. ``together``
     are the ids of the changes to accept with it, where no golden was moved by it alone, and
     ``of_tests`` where it failed no test alone: an update writes all goldens of a test, or none.
+    What merely follows is named there by its word.
     """
 
     word: str
@@ -72,6 +73,8 @@ def findings(checks: Iterable[Check]) -> list[Finding]:
     for check in checks:
         if any(cause["word"] not in NOT_JUDGED for cause in check.causes):
             by_test.setdefault(check.test, set()).update(_ids(check))
+        elif any(cause["word"] == FOLLOWS for cause in check.causes):
+            by_test.setdefault(check.test, set()).add(FOLLOWS)
         for cause in check.causes:
             key = (cause["word"], cause["finding"] or cause["word"])
             groups.setdefault(key, []).append((check, len(cause["leaves"])))
@@ -105,4 +108,8 @@ def _ids(check: Check) -> set[str]:
 
 def _together(own: str, every: Sequence[set[str]]) -> tuple[str, ...]:
     """The ids of the changes that moved these, if each was moved by others than ``own``, too."""
-    return () if {own} in every else tuple(sorted(set().union(*every)))
+    if {own} in every:
+        return ()
+    if {own, FOLLOWS} in every:
+        return own, FOLLOWS
+    return tuple(sorted(set().union(*every), key=lambda each: (each == FOLLOWS, each)))

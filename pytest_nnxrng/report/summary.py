@@ -12,7 +12,7 @@ from typing import Any
 from pytest_nnxrng.report.findings import Finding
 from pytest_nnxrng.run.outcomes import Totals
 from pytest_nnxrng.run.settings import Mode
-from pytest_nnxrng.why.words import NEVER_WRITTEN, NOT_JUDGED
+from pytest_nnxrng.why.words import FOLLOWS, NEVER_WRITTEN, NOT_JUDGED
 
 _COMPARE = Mode()
 _WIDTH = 80
@@ -119,13 +119,20 @@ def _changes(findings: Sequence[Finding], against: str, mode: Mode, report: str)
     for number, finding in enumerate(findings[:_FINDINGS]):
         found.append(_finding(finding))
         found += [f"  {command}" for command, last in offered.items() if last == number]
-    follow = {golden for f in findings if f.word == "follows" for golden in f.goldens}
+    follow = {golden for f in findings if f.word == FOLLOWS for golden in f.goldens}
     if follow:
         told = f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged."
-        if not against:
+        if against or FOLLOWS in mode.only:
+            pass
+        elif mode.only:
             told += (
-                " Goldens of one test are written together: look at what follows, and name the "
+                " Goldens of one test are written together, and these were not named: name the "
                 "word follows, too, in --nnx-update-only."
+            )
+        elif not mode.update:
+            told += (
+                " Goldens of one test are written together: look at what follows, too, since what "
+                "accepts a change names the word follows."
             )
         found.append(told)
     if len(findings) > _FINDINGS:
@@ -148,8 +155,11 @@ def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[s
         found.append("To write or accept them: pytest --nnx-update-snapshots")
     judged = [finding for finding in findings if _is_judged(finding)]
     some = totals.missing or len(findings) > 1 or totals.changed > 1
-    if totals.changed and some and not all(_is_named(finding, mode) for finding in judged):
-        named = ",".join(sorted({finding.word for finding in judged}))
+    follows = any(finding.word == FOLLOWS for finding in findings)
+    settled = all(_is_named(finding, mode) for finding in judged)
+    settled &= not follows or FOLLOWS in mode.only
+    if totals.changed and some and judged and not settled:
+        named = ",".join([*sorted({finding.word for finding in judged}), *[FOLLOWS] * follows])
         found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,7 @@ class Steps:
     _recorded: bool = False
 
     def __call__(self, *args: Any) -> list[Any]:
+        __tracebackhide__ = True
         *state, batches = args
         found, records, self._recorded = [], not self._recorded, True
         for batch in batches:
@@ -334,6 +336,7 @@ def observe(
     ``name`` is that of a function of the user's. Statistics are kept of outputs if ``full``.
     ``forward`` is the function itself, where ``function`` gives its value and gradients.
     """
+    __tracebackhide__ = True
     objects = held(nodes_of(args, kwargs))
     before = variables(objects)
     streams = {
@@ -343,7 +346,7 @@ def observe(
     }
     inputs = dict(filter(None, (_input(*leaf, full) for leaf in leaves_of(args, kwargs))))
     watch = recorder(objects, full=full)
-    out = watch.run(lambda: function(*args, **kwargs))
+    out = watch.run(functools.partial(function, *args, **kwargs))
     found = (before, watch.calls, out, inputs, streams)
     return Observed(function, args, kwargs, name, *found, forward, run)
 

@@ -110,7 +110,8 @@ def _seeds(evidence: Evidence, seeds: Mapping[str, list[str]]) -> list[Cause]:
     shown = ", ".join(
         f"{name} {seed_of(old[name])} -> {seed_of(new[name])}"
         for name in both
-        if _base_moved(name, evidence)
+        # Of a finished model only what its leaves were drawn from is known.
+        if _base_moved(name, evidence) and (evidence.proof == "derivation" or name in seeds)
     )
     paths = once([path for found in seeds.values() for path in found])
     if every:

@@ -106,6 +106,7 @@ def _those(name: str, value: bool = True) -> frozenset[str]:
     return frozenset(cause for cause, word in CAUSES.items() if getattr(word, name) is value)
 
 
+FOLLOWS = "follows"
 KEYED = _those("keys")
 OPEN = _those("open")
 ASIDE = _those("aside")

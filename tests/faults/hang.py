@@ -170,7 +170,7 @@ def _told(run: Run, folder: Path, processes: list[subprocess.Popen[bytes]], reac
     return "the run was over" if not reached else min(ends, key=_ORDER.index)
 
 
-_REASON = re.compile(r"[A-Za-z]*(?:Error|FATAL|Terminating process)\b.{0,90}")
+_REASON = re.compile(r"(?:Fatal Python error|[A-Za-z]*Error|Terminating process)\b.{0,90}")
 _ORDER = ("JAX's own end", "while JAX's processes met", "our message", "passed")
 
 

@@ -427,3 +427,24 @@ def test_a_marker_that_cannot_be_used_is_an_error_of_its_test_alone(project: Pro
     """)
     run = project.run().came_to(passed=1, errors=1).says(phrase, "nnx_rngs")
     run.does_not_say("INTERNALERROR")
+
+
+def test_an_empty_list_of_causes_is_no_update_of_all_or_none(project: Project):
+    project.test("def test_a():\n    pass")
+    run = project.run("--nnx-update-only=")
+    assert run.ret == 4
+    run.says("--nnx-update-only: '' is no cause")
+
+
+BROKEN = """
+import jax.numpy as jnp
+from models import MLP
+
+def test_mlp(rngs, nnx_snapshot):
+    nnx_snapshot.check_call(MLP(2, 3, 5, rngs=rngs), jnp.ones((1, 7)))
+"""
+
+
+def test_an_error_of_the_user_s_own_call_is_shown_without_ours(project: Project):
+    run = project.test(BROKEN).run().came_to(failed=1)
+    run.says("models.py").does_not_say("watch.py", "observed.py", "invoke.py")

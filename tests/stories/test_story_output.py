@@ -245,3 +245,31 @@ class Net(nnx.Module):
             rngs.params()
         self.b = nnx.Linear(3, 2, rngs=rngs)
 """
+
+
+OUTPUT = """
+import jax.numpy as jnp
+from models import MLP
+
+def test_mlp(rngs, nnx_snapshot):
+    model = nnx_snapshot.check_init(MLP, 2, 3, 5, rngs=rngs)
+    nnx_snapshot.check(model(jnp.linspace(-2.0, 2.0, 8).reshape(4, 2)), "output")
+"""
+
+
+@pytest.mark.parametrize("start", ["run", "run_workers"])
+def test_the_command_that_is_offered_writes_what_follows_too(project: Project, start: str):
+    project.test(OUTPUT).made()
+    project.change(
+        "models.py", "        self.layer2 =", "        rngs.params()\n        self.layer2 ="
+    )
+    run = getattr(project, start)().came_to(failed=1)
+    run.says("1 follows: not judged.", "look at what follows, too")
+    (offered,) = re.findall(r"certain causes: (--nnx-update-only=\S+)", " ".join(run.summary))
+    assert offered == "--nnx-update-only=draws,follows"
+    half = getattr(project, start)("--nnx-update-only=draws").came_to(failed=1)
+    half.says("these were not named: name the word follows, too", f"certain causes: {offered}")
+    whole = getattr(project, start)(offered).came_to(passed=1)
+    assert whole.figures.startswith("0 matched, 2 written.")
+    assert "follows, too" not in " ".join(whole.summary)
+    assert getattr(project, start)().came_to(passed=1).figures == "2 matched."

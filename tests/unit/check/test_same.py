@@ -41,6 +41,8 @@ def test_another_seed_is_told_as_draws_of_other_streams():
         "second.kernel",
     ]
     assert [cause.word for cause in found.causes] == ["seed"]
+    # Of other streams nothing is known: no leaf was drawn from them.
+    assert found.causes[0].text.startswith("another seed (params 0 -> 1): ")
     with pytest.raises(AssertionError, match="not the same: 2 of 4 leaves differ\n  why     seed"):
         assert_same(model(1), model(0))
 

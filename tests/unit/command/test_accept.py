@@ -156,6 +156,20 @@ def test_a_selection_of_nothing_is_not_called_a_success(several, nnxrng):
     refuses(ran, several, before, "Nothing in the report is of this selection", code=1)
 
 
+def test_a_selection_of_a_part_of_what_moved_says_what_the_rest_is(several, nnxrng):
+    before = several.files()
+    told = (
+        "Nothing is of this selection alone: 1 golden moved by something else, too, which must be "
+        "named with it: --cause 1,"
+    )
+    for more in ((), ("--dry-run",)):
+        ran = nnxrng("accept", several.report, "--cause", "values", *more)
+        refuses(ran, several, before, told, code=1)
+    number = ran.words.partition("--cause ")[2].split(".")[0]
+    assert nnxrng("accept", several.report, "--cause", number).code == 0
+    assert names(several, before) == {"test_a.1", "test_a.2"}
+
+
 @pytest.mark.parametrize("text", ["99", "drawss", "draws,,values", "0"])
 def test_a_cause_that_there_is_none_of(several, nnxrng, text):
     before = several.files()

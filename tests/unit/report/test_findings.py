@@ -60,7 +60,7 @@ def test_a_change_names_those_that_its_tests_need_to_be_updated_with():
     ids = {word: change_id(word, word) for word in ("draws", "shape")}
     assert all(finding.together == () for finding in found.values())
     assert found["draws"].of_tests == tuple(sorted(ids.values()))
-    assert found["shape"].of_tests == (), "of the test two it is the one that is judged"
+    assert found["shape"].of_tests == (ids["shape"], "follows"), "of the test two"
     assert found["static"].of_tests == ()
 
 

@@ -600,7 +600,13 @@ def test_what_was_asked_for_in_vain_is_not_advised_again():
     assert "1 follows: not judged. Goldens of one test are written together" in told(Mode())
     only = told(Mode(update=True, only=frozenset(["draws"])))
     assert every in only
-    assert some not in only
+    assert "To accept only what moved by certain causes: --nnx-update-only=draws,follows" in only
+    assert "these were not named: name the word follows, too" in only
+    both = told(Mode(update=True, only=frozenset(["draws", "follows"])))
+    assert every in both
+    assert some not in both
+    assert "1 follows: not judged." in both
+    assert "follows, too" not in both
     assert some in told(Mode(update=True, only=frozenset(["shape"])))
     assert every not in told(Mode(update=True))
     assert some not in told(Mode(update=True))
