@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import ClassVar
 
 import jax
+import numpy.fft  # noqa: F401  # C code that loads once: a story must not be the first to import it
 import pytest
 from forks import LEFT_OUT, Forks, Workers, settings
 
