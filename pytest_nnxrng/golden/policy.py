@@ -166,9 +166,10 @@ def prune_refusal(run: Run) -> str | None:
     reasons = [f"{option} leaves tests out" for option in run.narrowed] + list(run.troubles)
     if not reasons:
         return None
+    then = "Run it over the whole suite" if run.narrowed else "Mend that first, then run it again"
     return (
-        "--nnx-prune-snapshots deletes nothing here: " + "; ".join(reasons) + ". "
-        "Run it over the whole suite: pytest --nnx-prune-snapshots"
+        f"--nnx-prune-snapshots deletes nothing here: {'; '.join(reasons)}. "
+        f"{then}: pytest --nnx-prune-snapshots"
     )
 
 

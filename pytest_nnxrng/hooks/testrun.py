@@ -171,6 +171,8 @@ def _command(item: pytest.Item) -> str:
         name = who.function if who.parameters is None else f"{who.function}[{who.parameters}]"
     if device := place.name if place is not None else item.config.getoption("nnx_device"):
         words.append(f"--nnx-device={device}")
+    if place is None and (missing := item.config.getoption("nnx_device_missing")):
+        words.append(f"--nnx-device-missing={missing}")
     if number := item.config.getoption("nnx_cpu_devices"):
         words.append(f"--nnx-cpu-devices={number}")
     return shlex.join([*words, "::".join([where, *scopes, name])])

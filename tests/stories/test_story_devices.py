@@ -460,6 +460,23 @@ def test_absent_devices_may_be_skipped(project: Project):
     assert project.goldens() == goldens, "what runs elsewhere survives"
 
 
+def test_a_command_runs_where_the_device_of_the_run_is_absent(project: Project):
+    project.test(
+        """
+        import pytest
+        from models import MLP
+
+        @pytest.mark.parametrize("nnx_device", ["cpu:0"], indirect=True)
+        def test_here(nnx_device, rngs, nnx_snapshot):
+            nnx_snapshot.check_init(MLP, 2, 3, 5, rngs=rngs)
+        """
+    )
+    run = project.run("--nnx-device=tpu", "--nnx-device-missing=skip").came_to(failed=1)
+    assert "--nnx-device=tpu --nnx-device-missing=skip" in run.words
+    args = run.words.split("to write: pytest ", 1)[1].split("::test_here")[0].split()
+    project.run(*args[:-1]).came_to(passed=1).says("1 written")
+
+
 def test_a_cpu_that_is_not_there_can_be_had(project: Project):
     run = project.test("def test_it(rngs): pass").run("--nnx-device=cpu:3")
     assert run.ret == 4
