@@ -28,18 +28,11 @@ STEPS = {
     "comparing": ("check.verdict", "compare"),
 }
 WHOLE = {"all of the check": ("check.snapshot", "_check")}
-
-
 # The parts of a session: what one spends in another is the other's.
 PARTS = {
+    **STEPS,
     "calling the constructor": ("check.construct", "construct"),
-    "noting the arguments": ("check.construct", "_before"),
     "calling it a second time": ("check.construct", "_repeats"),
-    "walking the model": ("check.capture", "flatten"),
-    "hashing its leaves": ("check.capture", "digested"),
-    "reading the golden": ("check.capture", "find"),
-    "looking for what to warn of": ("check.snapshot", "warn"),
-    "comparing": ("check.verdict", "compare"),
     "tracing": ("trace.build", "trace"),
     "explaining": ("check.reuse", "explain"),
     "knowing an explanation again": ("check.reuse", "_of_mismatch"),
@@ -49,7 +42,6 @@ PARTS = {
     "the text of failures": ("hooks.testrun", "_told"),
     "the end of the session": ("hooks.session", "Ending.finish"),
 }
-
 BEFORE, BODY, FIXTURES = "importing the plugin, JAX and Flax", "the tests themselves", "fixtures"
 REST = "pytest itself"
 
@@ -71,6 +63,7 @@ class Whole:
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self._since
         self._since = now
 
+    @contextlib.contextmanager
     def inside(self, part: str) -> Generator[None]:
         self.switch(self._stack[-1])
         self._stack.append(part)
@@ -87,19 +80,19 @@ class Whole:
 
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with contextlib.contextmanager(self.inside)(what):
+            with self.inside(what):
                 return function(*args, **kwargs)
 
         setattr(owner, name, timed)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self) -> Generator[None, Any, Any]:
-        with contextlib.contextmanager(self.inside)(FIXTURES):
+        with self.inside(FIXTURES):
             return (yield)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self) -> Generator[None, Any, Any]:
-        with contextlib.contextmanager(self.inside)(BODY):
+        with self.inside(BODY):
             return (yield)
 
     def milliseconds(self) -> dict[str, float]:

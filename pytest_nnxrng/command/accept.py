@@ -23,8 +23,8 @@ from pytest_nnxrng.command.proposal import (
 )
 from pytest_nnxrng.command.terminal import Screen, Trouble, plural
 from pytest_nnxrng.golden.document import GoldenError, fingerprint
-from pytest_nnxrng.report.blame import FOLLOWS
 from pytest_nnxrng.report.machine import BY
+from pytest_nnxrng.why.words import FOLLOWS
 
 _FORMAT = 1
 _LARGEST = 64 << 20  # bytes

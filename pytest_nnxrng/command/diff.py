@@ -15,7 +15,7 @@ from pytest_nnxrng.golden.document import GoldenError, fingerprint
 from pytest_nnxrng.report import keymap
 from pytest_nnxrng.report.fold import natural
 from pytest_nnxrng.run.settings import Settings
-from pytest_nnxrng.why.words import KEYED, OPEN
+from pytest_nnxrng.why.words import FOLLOWS, KEYED, OPEN
 
 if TYPE_CHECKING:
     from pytest_nnxrng.golden.manifest import Golden
@@ -183,7 +183,7 @@ def _between(pair: Pair, golden: Golden, obtained: Golden, model: ModelCheck | N
         )
     follows = tuple(f"{c.word}: {c.finding}" for c in (model.causes if model else ()))
     follows = follows if pair.known is None else pair.follows
-    alone = all(cause.word == "follows" for cause in causes)
+    alone = all(cause.word == FOLLOWS for cause in causes)
     found = Found(pair, "different", made, causes, follows if alone else ())
     found.notes += _notes(golden, obtained, found)
     return found

@@ -16,6 +16,7 @@ from pytest_nnxrng.command.terminal import Trouble
 from pytest_nnxrng.golden.document import fingerprint
 from pytest_nnxrng.golden.inventory import Owner, manifests, read_owner
 from pytest_nnxrng.report.machine import REPORT
+from pytest_nnxrng.why.words import FOLLOWS
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _reported(artifact: Artifact, root: Path) -> list[Pair]:
     found: dict[str, Pair] = {}
     models: dict[str, list[str]] = {}
     for check in artifact.checks:
-        told = [f"{c['word']}: {c['finding']}" for c in check.causes if c["word"] != "follows"]
+        told = [f"{c['word']}: {c['finding']}" for c in check.causes if c["word"] != FOLLOWS]
         models.setdefault(check.test, []).extend(told)
     for check in artifact.checks:
         if not check.failed or check.obtained is None:
@@ -101,6 +102,12 @@ def _reported(artifact: Artifact, root: Path) -> list[Pair]:
 
 def _two(one: str, other: str, stack: contextlib.ExitStack) -> Sides:
     """Two files, or two folders; each may be ``REV:path``."""
+    if (
+        Path(one).is_file()
+        and Path(other).is_file()
+        and not any(text.endswith(".json") for text in (one, other))
+    ):
+        raise Trouble(f"{other} is no golden: the name of a manifest ends in .json")
     if Path(one).is_dir() and Path(other).is_dir():
         return Sides((one, other), paired(goldens(Path(one)), goldens(Path(other))))
     found: list[Path] = []

@@ -239,8 +239,6 @@ class Ending:
         written = [root / check.golden for check in checks if check.written]
         if not written:
             return []
-        from pytest_nnxrng.golden import inventory
-
         files = [file for path in written for file in inventory.files(path)]
         rules = inventory.rules(files, root)
         if not rules:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_nnxrng.report.blame import FOLLOWS, MISSING, UNREADABLE, Blame, Change
+from pytest_nnxrng.report.blame import MISSING, UNREADABLE, Blame, Change
 from pytest_nnxrng.run.outcomes import Check
+from pytest_nnxrng.why.words import FOLLOWS
 
 _LAST = (MISSING, UNREADABLE)
 

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from pytest_nnxrng.report.findings import SHORTFALLS
 from pytest_nnxrng.run.outcomes import Check
-from pytest_nnxrng.why.words import change_id
+from pytest_nnxrng.why.words import FOLLOWS, change_id
 
-FOLLOWS, MISSING, UNREADABLE = "follows", "missing", "unreadable"
+MISSING, UNREADABLE = "missing", "unreadable"
 # What stands for a golden that has no causes of its own.
 WORDS = {
     FOLLOWS: "nothing else that the report names",
-    MISSING: "there is no golden yet",
-    UNREADABLE: "the golden cannot be read",
+    MISSING: SHORTFALLS[MISSING],
+    UNREADABLE: SHORTFALLS[UNREADABLE],
 }
 
 Key: TypeAlias = tuple[str, str]  # a change's word and text

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pytest_nnxrng.run.outcomes import Check
 from pytest_nnxrng.why.words import FOLLOWS, KEYED, NOT_JUDGED, change_id
 
-_SHORT = {
+# What a golden lacks of which there is no cause.
+SHORTFALLS = {
     "missing": "there is no golden yet",
     "unreadable": "the golden cannot be read",
     "locked": "the golden may not be written over",
@@ -50,12 +51,12 @@ def shortfalls(checks: Iterable[Check]) -> list[Finding]:
     """What failed by no cause, as findings: goldens that are missing or cannot be read."""
     groups: dict[str, list[Check]] = {}
     for check in checks:
-        if check.failed and not check.causes and check.status in _SHORT:
+        if check.failed and not check.causes and check.status in SHORTFALLS:
             groups.setdefault(check.status, []).append(check)
     return [
         Finding(
             word="missing" if status == "missing" else "unreadable",
-            text=_SHORT[status],
+            text=SHORTFALLS[status],
             goldens=tuple(dict.fromkeys(check.golden for check in rows)),
             leaves=0,
             tests=len({check.test for check in rows}),

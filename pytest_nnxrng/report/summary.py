@@ -122,22 +122,25 @@ def _changes(findings: Sequence[Finding], against: str, mode: Mode, report: str)
     follow = {golden for f in findings if f.word == FOLLOWS for golden in f.goldens}
     if follow:
         told = f"{len(follow)} follow{'s' if len(follow) == 1 else ''}: not judged."
-        if against or FOLLOWS in mode.only:
-            pass
-        elif mode.only:
-            told += (
-                " Goldens of one test are written together, and these were not named: name the "
-                "word follows, too, in --nnx-update-only."
-            )
-        elif not mode.update:
-            told += (
-                " Goldens of one test are written together: look at what follows, too, since what "
-                "accepts a change names the word follows."
-            )
-        found.append(told)
+        found.append(told if against else told + _of_what_follows(mode))
     if len(findings) > _FINDINGS:
         found.append(f"... and {len(findings) - _FINDINGS} more causes")
     return found
+
+
+def _of_what_follows(mode: Mode) -> str:
+    """What to know before a change is accepted from which something follows."""
+    if mode.only and FOLLOWS not in mode.only:
+        return (
+            " Goldens of one test are written together, and these were not named: name the word "
+            "follows, too, in --nnx-update-only."
+        )
+    if not mode.update:
+        return (
+            " Goldens of one test are written together: look at what follows, too, since what "
+            "accepts a change names the word follows."
+        )
+    return ""
 
 
 def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[str]:
@@ -160,7 +163,7 @@ def _ways_out(totals: Totals, findings: Sequence[Finding], mode: Mode) -> list[s
     settled &= not follows or FOLLOWS in mode.only
     if totals.changed and some and judged and not settled:
         named = ",".join([*sorted({finding.word for finding in judged}), *[FOLLOWS] * follows])
-        found.append(f"To accept only what moved by certain causes: --nnx-update-only={named}")
+        found += _wrap(f"To accept only what moved by certain causes: --nnx-update-only={named}")
     return found
 
 

@@ -17,7 +17,7 @@ from pytest_nnxrng.report.fold import folded, natural
 from pytest_nnxrng.report.rows import wrap
 from pytest_nnxrng.why.cause import Cause, Evidence, line_of
 from pytest_nnxrng.why.structure import attribute
-from pytest_nnxrng.why.words import KEYED, NEVER_WRITTEN, OPEN, PLAIN
+from pytest_nnxrng.why.words import FOLLOWS, KEYED, NEVER_WRITTEN, OPEN, PLAIN
 
 _DETAILED = 5  # differing leaves that get all their lines; the others get one each
 _LISTED = 200
@@ -131,7 +131,7 @@ def _is_accepted_by_update(shown: Shown) -> bool:
 
 
 def _key(results: Sequence[Shown]) -> str:
-    causes = [c for shown in results for c in shown.causes if c.word != "follows"]
+    causes = [c for shown in results for c in shown.causes if c.word != FOLLOWS]
     whole = all(shown.comparison and not shown.problem and not shown.also for shown in results)
     if not whole or not causes or any(cause.word in OPEN for cause in causes):
         return ""
@@ -190,7 +190,7 @@ def _head(shown: Shown, golden: str) -> str:
         return f"{name}: {len(shown.comparison.differences)} leaves differ"
     # What merely follows is told elsewhere. The widest change first; of equally wide ones that
     # which tells where it happened.
-    own = [cause for cause in shown.causes if cause.word != "follows"]
+    own = [cause for cause in shown.causes if cause.word != FOLLOWS]
     first = max(own, key=lambda cause: (len(cause.leaves), cause.word in PLAIN))
     finding = " ".join((first.finding or first.text).replace("`", "").split())
     if shown.kind == "call":
@@ -226,7 +226,7 @@ def _lacks_alone(shown: Shown) -> bool:
 
 def _follows(shown: Shown) -> bool:
     """Whether an output differs because the model did that the test checked before."""
-    return bool(shown.causes) and all(cause.word == "follows" for cause in shown.causes)
+    return bool(shown.causes) and all(cause.word == FOLLOWS for cause in shown.causes)
 
 
 def _row(label: str, text: str) -> list[str]:

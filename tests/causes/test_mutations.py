@@ -337,6 +337,10 @@ class TestFinishedModels:
 
         if not hasattr(jnp, name):
             pytest.skip("this JAX has no such dtype")
+        try:
+            jnp.zeros(2).astype(getattr(jnp, name))
+        except jax.errors.JaxRuntimeError:  # jax 0.10 names float6, and XLA there has none
+            pytest.skip("this JAX names the dtype and cannot cast to it")
         bench.write(lambda snapshot: check(snapshot, 0, 0))
         assert words(bench.causes(lambda snapshot: check(snapshot, 3, 0))[0]) == {"seed"}
         assert words(bench.causes(lambda snapshot: check(snapshot, 0, 2))[0]) == {"draws"}

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,7 +23,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.stories.processes import CONFTEST, start
+
 LIMIT = 5  # seconds of nnx_process_timeout: less than JAX gives a process that is silent
 MEET = 30  # seconds that JAX gives its processes to meet
 ENDS = 60  # seconds after the attack in which every process that was not attacked has ended
@@ -36,7 +35,7 @@ OURS = ("has waited", "has lost another one", "All must make the same checks", "
 PROJECT = {
     "pytest.ini": f"""
         [pytest]
-        addopts = -p no:cacheprovider -p no:randomly --tb=short -q
+        addopts = -p no:randomly -q
         nnx_process_timeout = {LIMIT}
     """,
     "test_it.py": """
@@ -89,32 +88,6 @@ def plan(number: int, seed: int, length: float) -> Run:
     return Run(number, count, kind, victim, after, chance.uniform(0.2, 1.5 * LIMIT))
 
 
-def start(folder: Path, count: int, *options: str) -> list[subprocess.Popen[bytes]]:
-    """So many processes of one run, each of which prints into ``folder/out<its number>``."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
-    started = []
-    for number in range(count):
-        environment = {
-            **os.environ,
-            "COORDINATOR": coordinator,
-            "PROCESSES": str(count),
-            "PROCESS": str(number),
-            "MEET": str(MEET),
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": str(ROOT),
-        }
-        with (folder / f"out{number}").open("w") as out:
-            command = [sys.executable, "-m", "pytest", *options]
-            started.append(
-                subprocess.Popen(
-                    command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT
-                )
-            )
-    return started
-
-
 def ended(processes: list[subprocess.Popen[bytes]], seconds: float) -> bool:
     """Whether all have ended within so many seconds."""
     until = time.monotonic() + seconds
@@ -125,7 +98,7 @@ def ended(processes: list[subprocess.Popen[bytes]], seconds: float) -> bool:
 
 def attack(run: Run, folder: Path) -> str:
     """Make a run and attack it; returns how it ended, in a word. Losses are noted in it."""
-    processes = start(folder, run.count)
+    processes = start(folder, count=run.count, MEET=str(MEET))
     victim = processes[run.victim]
     others = [each for number, each in enumerate(processes) if number != run.victim]
     try:
@@ -154,7 +127,7 @@ def _told(run: Run, folder: Path, processes: list[subprocess.Popen[bytes]], reac
     for number, process in enumerate(processes):
         if reached and run.kind != "delayed" and number == run.victim:
             continue
-        text = " ".join((folder / f"out{number}").read_text(errors="replace").split())
+        text = " ".join((folder / f"output{number}").read_text(errors="replace").split())
         code = process.poll()
         if code == 0:
             ends.append("passed")
@@ -182,8 +155,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="begin at this run")
     chosen = parser.parse_args()
-    from tests.stories.processes import CONFTEST
-
     told: Counter[tuple[str, str]] = Counter()
     losses = []
     with tempfile.TemporaryDirectory() as work:
@@ -191,7 +162,7 @@ def main() -> int:
         for name, text in {**PROJECT, "conftest.py": CONFTEST}.items():
             (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
         if not _calm(folder, 2, "--nnx-update-snapshots"):
-            print(*(path.read_text() for path in folder.glob("out*")), sep="\n")
+            print(*(path.read_text() for path in folder.glob("output*")), sep="\n")
             return 1
         since = time.monotonic()
         assert _calm(folder, 2), "the run that is to be attacked does not pass"
@@ -207,7 +178,7 @@ def main() -> int:
             print(f"{run}: {end}", *filter(None, [run.told]), *run.losses, sep="; ", flush=True)
             if run.losses:
                 losses.append(run)
-                for path in folder.glob("out*"):
+                for path in folder.glob("output*"):
                     shutil.copy(path, Path(tempfile.gettempdir()) / f"run{number}.{path.name}")
         assert _calm(folder, 2), "the run after the attacks does not pass"
     for (kind, end), times in sorted(told.items()):
@@ -217,7 +188,7 @@ def main() -> int:
 
 
 def _calm(folder: Path, count: int, *options: str) -> bool:
-    processes = start(folder, count, *options)
+    processes = start(folder, *options, count=count, MEET=str(MEET))
     return ended(processes, 3 * ENDS) and all(each.returncode == 0 for each in processes)
 
 

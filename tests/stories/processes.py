@@ -60,20 +60,22 @@ class Ended:
         return self
 
 
-def run(
-    path: Path, *args: str, count: int = 2, more: Mapping[int, list[str]] = MappingProxyType({})
-) -> list[Ended]:
-    """Run pytest in so many processes at once; ``more`` are arguments of single ones.
-
-    A process that hangs fails the test.
-    """
+def start(
+    path: Path,
+    *args: str,
+    count: int = 2,
+    more: Mapping[int, list[str]] = MappingProxyType({}),
+    **variables: str,
+) -> list[subprocess.Popen[bytes]]:
+    """Start pytest in so many processes, each of which prints into ``output<its number>``."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    started, outputs = [], [path / f"output{number}" for number in range(count)]
-    for number, output in enumerate(outputs):
+    started = []
+    for number in range(count):
         environment = {
             **os.environ,
+            **variables,
             "COORDINATOR": coordinator,
             "PROCESSES": str(count),
             "PROCESS": str(number),
@@ -83,12 +85,23 @@ def run(
         environment.pop("JAX_NUM_CPU_DEVICES", None)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
         command += [*args, *more.get(number, [])]
-        with output.open("w") as stream:
+        with (path / f"output{number}").open("w") as stream:
             started.append(
                 subprocess.Popen(
                     command, cwd=path, env=environment, stdout=stream, stderr=subprocess.STDOUT
                 )
             )
+    return started
+
+
+def run(
+    path: Path, *args: str, count: int = 2, more: Mapping[int, list[str]] = MappingProxyType({})
+) -> list[Ended]:
+    """Run pytest in so many processes at once; ``more`` are arguments of single ones.
+
+    A process that hangs fails the test.
+    """
+    started = start(path, *args, count=count, more=more)
     until = time.monotonic() + SECONDS
     while time.monotonic() < until and any(process.poll() is None for process in started):
         time.sleep(0.05)
@@ -96,6 +109,7 @@ def run(
     for process in started:
         process.kill()
         process.wait()
+    outputs = [path / f"output{number}" for number in range(count)]
     texts = [output.read_text(encoding="utf-8", errors="replace") for output in outputs]
     assert not hung, f"processes {hung} hang\n" + "\n\n".join(texts)
     return [Ended(p.returncode, text) for p, text in zip(started, texts, strict=True)]

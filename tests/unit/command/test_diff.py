@@ -377,3 +377,12 @@ def test_goldens_that_record_their_draws_need_no_jax(sides, tree):
     loaded = {line.rpartition("|")[2].strip() for line in lines}
     assert "numpy" in loaded
     assert loaded & {"jax", "flax", "pytest", "rich"} == set()
+
+
+def test_files_that_are_no_goldens_are_called_so(tree, nnxrng):
+    for name in ("model.py", "test_a.1.0123abcd.safetensors"):
+        (tree.root / name).write_bytes(b"\xff\x00")
+    ran = nnxrng("diff", tree.root / "model.py", tree.root / "test_a.1.0123abcd.safetensors")
+    assert ran.code == 2
+    assert "safetensors is no golden: the name of a manifest ends in .json" in ran.words
+    assert "Restore it" not in ran.words, "there is nothing to restore"
